@@ -1,0 +1,1 @@
+"""RyTask: an issue tracker that a team hosts itself."""
