@@ -1,0 +1,236 @@
+"""PostgreSQL: two pools, typed rows, and SQL as plain text.
+
+The pools differ in one thing: connections of the reading pool cannot write. Connections carry no
+session state (`SET LOCAL` and transaction-scoped locks only), so they are not reset on release.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, LiteralString, Self, TypeVar
+
+import asyncpg
+import msgspec
+from asyncpg.pool import PoolConnectionProxy
+
+from rytask.platform.errors import NotFound, Unavailable
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+_checked: set[tuple[type, str]] = set()
+
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
+
+
+class outages:
+    """Turn "the database is away" into Unavailable (503), whatever shape it comes in."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if isinstance(error, _AWAY) or (
+            isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
+        ):
+            raise Unavailable("The database is away for a moment. Try again.") from error
+
+
+def _typed(row: type[Row], sql: str, record: asyncpg.Record) -> None:
+    """Columns must be the struct's fields, in order: checked once per statement."""
+    if (row, sql) in _checked:
+        return
+    columns, fields = tuple(record.keys()), row.__struct_fields__
+    if columns != fields:
+        raise TypeError(f"{row.__name__} has {fields}, the statement returns {columns}")
+    _checked.add((row, sql))
+
+
+class Reader:
+    """Reads one connection, or takes one of a pool for each statement."""
+
+    __slots__ = ("_on",)
+
+    def __init__(self, on: asyncpg.Pool | PoolConnectionProxy) -> None:
+        self._on = on
+
+    async def all(self, row: type[Row], sql: LiteralString, *args: object) -> list[Row]:
+        """Every row. Columns are the struct's fields, in order."""
+        with outages():
+            records = await self._on.fetch(sql, *args)
+        if records:
+            _typed(row, sql, records[0])
+        return [row(*record) for record in records]
+
+    async def maybe(self, row: type[Row], sql: LiteralString, *args: object) -> Row | None:
+        """The first row, or None."""
+        with outages():
+            record = await self._on.fetchrow(sql, *args)
+        if record is None:
+            return None
+        _typed(row, sql, record)
+        return row(*record)
+
+    async def one(self, row: type[Row], sql: LiteralString, *args: object) -> Row:
+        """The first row. Raises NotFound when there is none."""
+        found = await self.maybe(row, sql, *args)
+        if found is None:
+            raise NotFound("There is nothing here, or it is not shared with you.")
+        return found
+
+    async def value(self, sql: LiteralString, *args: object) -> Any:
+        """The first column of the first row, or None."""
+        with outages():
+            return await self._on.fetchval(sql, *args)
+
+    async def values(self, sql: LiteralString, *args: object) -> list[Any]:
+        """The first column of every row."""
+        with outages():
+            return [record[0] for record in await self._on.fetch(sql, *args)]
+
+
+class Tx(Reader):
+    """A connection inside a transaction."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: PoolConnectionProxy) -> None:
+        super().__init__(connection)
+        self._connection = connection
+
+    async def execute(self, sql: LiteralString, *args: object) -> int:
+        """Run a statement; the number of rows that it touched."""
+        with outages():
+            tag: str = await self._connection.execute(sql, *args)
+        _, _, count = tag.rpartition(" ")
+        return int(count) if count.isdigit() else 0
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What is done inside is undone alone when it raises."""
+        async with self._connection.transaction():
+            yield
+
+
+class Where:
+    """A conjunction that is built up: `where.add("w.project_id = {}", project_id)`.
+
+    `{}` becomes the next `$n`; several values fill several `{}`. Start it with the parameters
+    that the statement has already.
+    """
+
+    __slots__ = ("_parts", "args")
+
+    def __init__(self, *args: object) -> None:
+        self.args: list[object] = list(args)
+        self._parts: list[LiteralString] = []
+
+    def param(self, value: object) -> LiteralString:
+        """Add a value; its placeholder."""
+        self.args.append(value)
+        return _PLACEHOLDERS[len(self.args)]
+
+    def add(self, condition: LiteralString, *values: object) -> Self:
+        for value in values:
+            condition = condition.replace("{}", self.param(value), 1)
+        self._parts.append(condition)
+        return self
+
+    @property
+    def sql(self) -> LiteralString:
+        return " AND ".join(self._parts) if self._parts else "true"
+
+
+_PLACEHOLDERS: list[LiteralString] = [f"${n}" for n in range(1000)]  # type: ignore[misc]
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        encoder=lambda value: b"\x01" + msgspec.json.encode(value),
+        decoder=lambda raw: msgspec.Raw(raw[1:]),
+        schema="pg_catalog",
+        format="binary",
+    )
+
+
+class Database:
+    """The pools of one process."""
+
+    def __init__(self, reading: asyncpg.Pool, writing: asyncpg.Pool) -> None:
+        self._reading, self._writing = reading, writing
+        self.reader = Reader(reading)
+
+    @classmethod
+    async def connect(
+        cls, url: str, *, size: int = 10, statement_timeout: float = 15.0, name: str = "rytask"
+    ) -> Self:
+        """Open both pools, each with at most `size` connections, opened when first needed.
+
+        `statement_timeout` is in seconds. Raises Unavailable when the server does not answer.
+        """
+
+        def pool(read_only: bool) -> asyncpg.Pool:
+            return asyncpg.create_pool(
+                url,
+                min_size=0,
+                max_size=size,
+                init=_prepare,
+                reset=_no_reset,
+                timeout=5,
+                max_inactive_connection_lifetime=300,
+                server_settings={
+                    "application_name": name,
+                    "statement_timeout": str(int(statement_timeout * 1000)),
+                    "idle_in_transaction_session_timeout": "60000",
+                    "default_transaction_read_only": "on" if read_only else "off",
+                    "jit": "off",
+                    "timezone": "UTC",
+                },
+            )
+
+        with outages():
+            return cls(await pool(True), await pool(False))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        with outages():
+            connection = await self._writing.acquire(timeout=5)
+        try:
+            transaction = connection.transaction()
+            with outages():
+                await transaction.start()
+            try:
+                yield Tx(connection)
+            except BaseException:
+                with outages():
+                    await transaction.rollback()
+                raise
+            with outages():
+                await transaction.commit()
+        finally:
+            await self._writing.release(connection)
+
+    async def close(self) -> None:
+        await asyncio.gather(self._reading.close(), self._writing.close())
+
+
+async def _no_reset(connection: asyncpg.Connection) -> None:
+    return None

@@ -1,0 +1,61 @@
+"""Facts: past-tense records of what changed, in the same transaction as the change.
+
+A row of `events` is at once activity, audit trail, outbox and feed. Rows are never changed.
+`seq` counts per organization without gaps, in the order of the commits (docs/adr/0002).
+"""
+
+from datetime import datetime
+from typing import ClassVar, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from rytask.platform.ids import OrgId, ProjectId, UserId
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Something that happened. Subclasses name their `kind` (`item.completed`) and their details.
+
+    `subject_id` is what it happened to; `project_id` is the project that may be read to see it.
+    """
+
+    kind: ClassVar[str]
+    subject_id: UUID
+    project_id: ProjectId | None = None
+
+    def payload(self) -> dict[str, object]:
+        """The details, without the subject and the project (they have columns)."""
+        return {
+            public: getattr(self, name)
+            for name, public in zip(
+                self.__struct_fields__, self.__struct_encode_fields__, strict=True
+            )
+            if name not in _COLUMNS
+        }
+
+
+_COLUMNS = ("subject_id", "project_id")
+AnyFact = TypeVar("AnyFact", bound=Fact)
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact as it stands in the feed: who did it, from where, and when."""
+
+    org_id: OrgId
+    seq: int
+    kind: str
+    project_id: ProjectId | None
+    subject_id: UUID
+    actor_id: UserId | None
+    source: str
+    payload: msgspec.Raw
+    at: datetime
+
+    def fact(self, of: type[AnyFact]) -> AnyFact:
+        """Read the details back as the fact that was recorded."""
+        details: dict[str, object] = msgspec.json.decode(self.payload)
+        return msgspec.convert(
+            {**details, "subjectId": self.subject_id, "projectId": self.project_id},
+            of,
+            strict=False,
+        )

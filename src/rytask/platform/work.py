@@ -1,0 +1,182 @@
+"""The unit of work: who acts, in which transaction, and when.
+
+A use case takes `Reading` or `Writing` as its first argument. Facts and jobs are gathered while it
+runs and written by one statement just before the commit, so that the feed's counter is locked for
+the length of the commit only. After the commit a hint goes to the workers; the hint may be lost.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from rytask.platform.db import Database, Reader, Tx
+from rytask.platform.events import Fact
+from rytask.platform.ids import OrgId, UserId
+
+Source = Literal["WEB", "SLACK", "MCP", "API", "SYSTEM"]
+OrgRole = Literal["OWNER", "ADMIN", "MEMBER", "VIEWER", "GUEST"]
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is asking. `user_id` is None for the system itself.
+
+    `permissions` are those of the role, narrowed by the token's scopes. `token_id` is the personal
+    access token in use, if one is; `session_id` is the family of the session otherwise.
+    """
+
+    org_id: OrgId
+    user_id: UserId | None
+    role: OrgRole
+    permissions: frozenset[str]
+    scopes: tuple[str, ...] = ()
+    workspace_id: UUID | None = None
+    session_id: UUID | None = None
+    token_id: UUID | None = None
+    source: Source = "API"
+
+    @property
+    def is_admin(self) -> bool:
+        """Owners and admins pass every project's door."""
+        return self.role in ("OWNER", "ADMIN")
+
+    @property
+    def me(self) -> UserId:
+        """The person asking. Only for use cases that the system never calls."""
+        if self.user_id is None:
+            raise LookupError("the system has no inbox, no timer and no profile")
+        return self.user_id
+
+
+def system(org_id: OrgId, source: Source = "SYSTEM") -> Actor:
+    """The organization's own hand, for reactions and jobs."""
+    return Actor(org_id=org_id, user_id=None, role="OWNER", permissions=frozenset(), source=source)
+
+
+class Reading:
+    """What a use case that only looks may use."""
+
+    __slots__ = ("actor", "db", "now")
+
+    def __init__(self, db: Reader, actor: Actor, now: datetime) -> None:
+        self.db, self.actor, self.now = db, actor, now
+
+    @property
+    def org_id(self) -> OrgId:
+        return self.actor.org_id
+
+
+class Writing(Reading):
+    """What a use case that changes something may use: the same, inside one transaction."""
+
+    __slots__ = ("_facts", "_jobs", "db")
+    db: Tx
+
+    def __init__(self, db: Tx, actor: Actor, now: datetime) -> None:
+        super().__init__(db, actor, now)
+        self._facts: list[Fact] = []
+        self._jobs: list[tuple[str, object, datetime | None]] = []
+
+    def record(self, fact: Fact) -> None:
+        """Record a fact: it is written with the commit, or not at all."""
+        self._facts.append(fact)
+
+    def enqueue(self, job: str, arg: UUID | int | str, *, at: datetime | None = None) -> None:
+        """Ask for a job after the commit: `module.verb` with an id, now or not before `at`."""
+        self._jobs.append((job, arg, at))
+
+
+_RECORD = """
+WITH head AS (
+    UPDATE feed_heads SET seq = seq + $2 WHERE org_id = $1 RETURNING seq - $2 AS seq
+), fact AS (
+    INSERT INTO events (org_id, seq, kind, project_id, subject_id, actor_id, source, payload, at)
+    SELECT $1, head.seq + f.n, f.kind, f.project_id, f.subject_id, $3, $4, f.payload, $5
+      FROM head, unnest($6::text[], $7::uuid[], $8::uuid[], $9::jsonb[])
+           WITH ORDINALITY AS f (kind, project_id, subject_id, payload, n)
+    RETURNING seq, kind
+)
+INSERT INTO jobs (org_id, name, arg, max_attempts, due_at)
+SELECT $1, 'facts.react', to_jsonb(fact.seq), 25, $5 FROM fact WHERE fact.kind = ANY ($10::text[])
+UNION ALL
+SELECT $1, j.name, j.arg, j.max_attempts, j.due_at
+  FROM unnest($11::text[], $12::jsonb[], $13::int[], $14::timestamptz[])
+       AS j (name, arg, max_attempts, due_at)
+"""
+
+_ENQUEUE = """
+INSERT INTO jobs (org_id, name, arg, max_attempts, due_at)
+SELECT $1, j.name, j.arg, j.max_attempts, j.due_at
+  FROM unnest($2::text[], $3::jsonb[], $4::int[], $5::timestamptz[])
+       AS j (name, arg, max_attempts, due_at)
+"""
+
+
+class Work:
+    """Opens units of work on one database.
+
+    `heard` are the kinds of facts that somebody reacts to, `attempts` says how often a job may be
+    tried, and `hint` is called after a commit that left work for the workers.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        heard: frozenset[str],
+        attempts: Callable[[str], int],
+        hint: Callable[[], None],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.database = database
+        self._heard = sorted(heard)
+        self._heard_set = heard
+        self._attempts = attempts
+        self._hint = hint
+        self.clock = clock
+
+    def reading(self, actor: Actor) -> Reading:
+        """Look, without a transaction. Each statement takes a connection of its own."""
+        return Reading(self.database.reader, actor, self.clock())
+
+    @asynccontextmanager
+    async def writing(self, actor: Actor) -> AsyncIterator[Writing]:
+        """Change things in one transaction; facts and jobs are written with it or not at all."""
+        async with self.database.transaction() as tx:
+            ctx = Writing(tx, actor, self.clock())
+            yield ctx
+            left_work = await self._flush(ctx)
+        if left_work:
+            self._hint()
+
+    async def _flush(self, ctx: Writing) -> bool:
+        facts, jobs = ctx._facts, ctx._jobs
+        names = [name for name, _, _ in jobs]
+        columns = (
+            names,
+            [arg for _, arg, _ in jobs],
+            [self._attempts(name) for name in names],
+            [at or ctx.now for _, _, at in jobs],
+        )
+        if facts:
+            actor = ctx.actor
+            await ctx.db.execute(
+                _RECORD,
+                actor.org_id,
+                len(facts),
+                actor.user_id,
+                actor.source,
+                ctx.now,
+                [fact.kind for fact in facts],
+                [fact.project_id for fact in facts],
+                [fact.subject_id for fact in facts],
+                [fact.payload() for fact in facts],
+                self._heard,
+                *columns,
+            )
+        elif jobs:
+            await ctx.db.execute(_ENQUEUE, ctx.org_id, *columns)
+        return bool(jobs) or any(fact.kind in self._heard_set for fact in facts)
