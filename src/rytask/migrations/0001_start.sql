@@ -173,6 +173,13 @@ CREATE TABLE one_time_tokens (
 );
 CREATE INDEX one_time_tokens_of_user ON one_time_tokens (org_id, user_id);
 
+-- Tokens that name one of these and were made until `at` are refused; rows outlive every token.
+CREATE TABLE revocations (
+    subject_id  uuid PRIMARY KEY,
+    at          timestamptz NOT NULL
+);
+CREATE INDEX revocations_at ON revocations (at);
+
 CREATE TABLE login_failures (
     email         text NOT NULL,
     address       text NOT NULL,

@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
-from rytask.platform.errors import NotFound, Unavailable
+from rytask.platform.errors import Malformed, NotFound, Unavailable
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 _checked: set[tuple[type, str]] = set()
@@ -50,6 +50,14 @@ class outages:
             isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
         ):
             raise Unavailable("The database is away for a moment. Try again.") from error
+        if isinstance(error, asyncpg.UniqueViolationError):
+            raise Duplicate(error.constraint_name) from error
+        if isinstance(error, asyncpg.ForeignKeyViolationError):
+            raise Dangling(error.constraint_name) from error
+        if isinstance(error, asyncpg.DataError):
+            raise Malformed("A value is too large, or has characters that cannot be stored.") from (
+                error
+            )
 
 
 def _typed(row: type[Row], sql: str, record: asyncpg.Record) -> None:
@@ -72,7 +80,7 @@ class Reader:
 
     async def all(self, row: type[Row], sql: LiteralString, *args: object) -> list[Row]:
         """Every row. Columns are the struct's fields, in order."""
-        with outages():
+        with translated():
             records = await self._on.fetch(sql, *args)
         if records:
             _typed(row, sql, records[0])
@@ -80,7 +88,7 @@ class Reader:
 
     async def maybe(self, row: type[Row], sql: LiteralString, *args: object) -> Row | None:
         """The first row, or None."""
-        with outages():
+        with translated():
             record = await self._on.fetchrow(sql, *args)
         if record is None:
             return None
@@ -96,12 +104,12 @@ class Reader:
 
     async def value(self, sql: LiteralString, *args: object) -> Any:
         """The first column of the first row, or None."""
-        with outages():
+        with translated():
             return await self._on.fetchval(sql, *args)
 
     async def values(self, sql: LiteralString, *args: object) -> list[Any]:
         """The first column of every row."""
-        with outages():
+        with translated():
             return [record[0] for record in await self._on.fetch(sql, *args)]
 
 
@@ -116,7 +124,7 @@ class Tx(Reader):
 
     async def execute(self, sql: LiteralString, *args: object) -> int:
         """Run a statement; the number of rows that it touched."""
-        with outages():
+        with translated():
             tag: str = await self._connection.execute(sql, *args)
         _, _, count = tag.rpartition(" ")
         return int(count) if count.isdigit() else 0
@@ -205,25 +213,25 @@ class Database:
                 },
             )
 
-        with outages():
+        with translated():
             return cls(await pool(True), await pool(False))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
         """One transaction: committed when the block ends, rolled back when it raises."""
-        with outages():
+        with translated():
             connection = await self._writing.acquire(timeout=5)
         try:
             transaction = connection.transaction()
-            with outages():
+            with translated():
                 await transaction.start()
             try:
                 yield Tx(connection)
             except BaseException:
-                with outages():
+                with translated():
                     await transaction.rollback()
                 raise
-            with outages():
+            with translated():
                 await transaction.commit()
         finally:
             await self._writing.release(connection)

@@ -1,0 +1,217 @@
+"""Bearer tokens: who is asking, decided without a round trip in the common case.
+
+Access tokens are verified once and remembered until they expire; personal access tokens are looked
+up and remembered for a minute. Both are forgotten within half a second of a revocation, which
+every process reads from PostgreSQL, so it holds across processes and without Redis.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import jwt
+import msgspec
+
+from rytask.platform.db import Database, Tx
+from rytask.platform.errors import Unauthenticated, Unavailable
+from rytask.platform.ids import OrgId, UserId
+from rytask.platform.work import Actor, OrgRole
+
+PERMISSIONS_OF: dict[OrgRole, frozenset[str]] = {}
+_GUEST = {"self", "tokens:read", "tokens:write", "org:read", "workspace:read", "work:read"}
+_VIEWER = _GUEST | {"members:read"}
+_MEMBER = _VIEWER | {"work:write"}
+_ADMIN = _MEMBER | {"org:settings:write", "members:invite", "members:write"}
+PERMISSIONS_OF.update(
+    GUEST=frozenset(_GUEST),
+    VIEWER=frozenset(_VIEWER),
+    MEMBER=frozenset(_MEMBER),
+    ADMIN=frozenset(_ADMIN),
+    OWNER=frozenset(_ADMIN | {"org:delete", "org:transfer"}),
+)
+RANK: dict[OrgRole, int] = {"GUEST": 0, "VIEWER": 1, "MEMBER": 2, "ADMIN": 3, "OWNER": 4}
+
+_REMEMBERED = 10_000
+_PAT_SECONDS = 60.0
+_UNDER_WAY = 20.0
+
+
+def permissions(role: OrgRole, scopes: tuple[str, ...]) -> frozenset[str]:
+    """What a token may do: the role's permissions, narrowed by its scopes. No scopes or `*`: all."""
+    granted = PERMISSIONS_OF[role]
+    return granted if not scopes or "*" in scopes else granted & frozenset(scopes)
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """What access tokens are signed and verified with: one secret, or an RSA pair."""
+
+    algorithm: str
+    signing: str
+    verifying: str
+    issuer: str
+    lifetime: int
+    """Seconds an access token is good for."""
+
+    def __repr__(self) -> str:
+        return f"Keys({self.algorithm})"
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A token that was found good, until when, and what it was known by then (timestamps)."""
+
+    actor: Actor
+    until: float
+    since: float
+
+
+LookUp = Callable[[str], Awaitable[Actor | None]]
+"""Finds the actor of a personal access token that is good now."""
+
+
+class Bearers:
+    """Turns a bearer token into an actor, or raises Unauthenticated."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        look_up: LookUp,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._keys, self._look_up, self._clock = keys, look_up, clock
+        self._known: dict[str, Known] = {}
+        self._revoked: dict[UUID, float] = {}
+
+    def issue(self, actor: Actor) -> str:
+        """A signed access token for an actor's session."""
+        now = self._clock().timestamp()
+        claims = {
+            "sub": str(actor.user_id),
+            "org": str(actor.org_id),
+            "wsp": str(actor.workspace_id) if actor.workspace_id else None,
+            "role": actor.role,
+            "adm": actor.is_admin,
+            "scopes": sorted(actor.permissions),
+            "sid": str(actor.session_id) if actor.session_id else None,
+            "ver": 1,
+            "typ": "access",
+            "iss": self._keys.issuer,
+            "aud": self._keys.issuer,
+            "iat": now,
+            "exp": int(now) + self._keys.lifetime,
+        }
+        return jwt.encode(claims, self._keys.signing, algorithm=self._keys.algorithm)
+
+    async def authenticate(self, token: str) -> Actor:
+        """The actor behind a token. Raises Unauthenticated for anything that is not good now."""
+        now = self._clock().timestamp()
+        known = self._known.get(token)
+        if known is not None and known.until > now:
+            return known.actor
+        if token.count(".") == 2:
+            known = self._verify(token)
+            if self._is_revoked(known):
+                raise _REFUSED
+        else:
+            actor = await self._look_up(token)
+            if actor is None:
+                raise _REFUSED
+            # What was just read is the truth, but a revocation under way may not be in it yet.
+            known = Known(actor, now + _PAT_SECONDS, now - _UNDER_WAY)
+            if self._is_revoked(known):
+                return actor
+        if len(self._known) >= _REMEMBERED:
+            self._known.pop(next(iter(self._known)))
+        self._known[token] = known
+        return known.actor
+
+    def _verify(self, token: str) -> Known:
+        keys = self._keys
+        try:
+            claims = jwt.decode(
+                token,
+                keys.verifying,
+                algorithms=[keys.algorithm],
+                issuer=keys.issuer,
+                audience=keys.issuer,
+                options={"require": ["exp", "iat", "sub", "iss", "aud"], "verify_iat": False},
+            )
+            return _known(claims)
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError) as error:
+            raise _REFUSED from error
+
+    def _is_revoked(self, known: Known) -> bool:
+        actor = known.actor
+        return any(
+            subject is not None and self._revoked.get(subject, 0.0) >= known.since
+            for subject in (actor.user_id, actor.session_id, actor.token_id, actor.org_id)
+        )
+
+    async def watch(self, database: Database, interval: float = 0.5) -> None:
+        """Keep up with revocations until cancelled. `interval` is in seconds."""
+        last: datetime | None = None
+        while True:
+            with suppress(Unavailable):
+                last = await self._refresh(database, last)
+            await asyncio.sleep(interval)
+
+    async def _refresh(self, database: Database, last: datetime | None) -> datetime | None:
+        # A revocation becomes visible at its commit, which may be later than its time: look back.
+        since = (last or self._clock() - timedelta(hours=1)) - timedelta(seconds=30)
+        fresh = await database.reader.all(
+            _Revocation, "SELECT subject_id, at FROM revocations WHERE at > $1 ORDER BY at", since
+        )
+        news = False
+        for revocation in fresh:
+            at = revocation.at.timestamp()
+            if self._revoked.get(revocation.subject_id, 0.0) < at:
+                self._revoked[revocation.subject_id] = at
+                news = True
+            last = revocation.at
+        if news:
+            self._known = {t: k for t, k in self._known.items() if not self._is_revoked(k)}
+        horizon = self._clock().timestamp() - 3600
+        if len(self._revoked) > 1000:
+            self._revoked = {s: at for s, at in self._revoked.items() if at > horizon}
+        return last
+
+
+class _Revocation(msgspec.Struct, frozen=True):
+    subject_id: UUID
+    at: datetime
+
+
+async def revoke(tx: Tx, *subject_ids: UUID) -> None:
+    """Refuse tokens made until now that name one of these users, sessions, tokens or orgs.
+
+    Call it after the rows that new tokens are made from were changed: whoever made one before is
+    covered by the time taken here, whoever comes later finds the changed rows.
+    """
+    await tx.execute(
+        "INSERT INTO revocations (subject_id, at) SELECT DISTINCT id, clock_timestamp()"
+        " FROM unnest($1::uuid[]) AS subject (id)"
+        " ON CONFLICT (subject_id) DO UPDATE SET at = excluded.at",
+        subject_ids,
+    )
+
+
+_REFUSED = Unauthenticated("Sign in again: this token is not valid, or not any more.")
+
+
+def _known(claims: dict[str, Any]) -> Known:
+    if claims.get("typ") != "access":
+        raise ValueError("not an access token")
+    role = cast("OrgRole", claims["role"])
+    scopes = frozenset(claims["scopes"])
+    actor = Actor(
+        org_id=OrgId(UUID(claims["org"])),
+        user_id=UserId(UUID(claims["sub"])),
+        role=role,
+        permissions=PERMISSIONS_OF[role] & scopes,
+        workspace_id=UUID(claims["wsp"]) if claims["wsp"] else None,
+        session_id=UUID(claims["sid"]) if claims["sid"] else None,
+        source="WEB",
+    )
+    return Known(actor, float(claims["exp"]), float(claims["iat"]))

@@ -1,0 +1,101 @@
+"""Numbered plain SQL, applied once each, in order, one process at a time."""
+
+import asyncio
+import hashlib
+from importlib import resources
+from typing import LiteralString, cast
+
+import asyncpg
+import msgspec
+
+from rytask.platform.db import translated
+from rytask.platform.errors import Unavailable
+
+_LOCK = 7_239_181_402
+
+
+class Migration(msgspec.Struct, frozen=True):
+    version: int
+    name: str
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+class SchemaProblem(Exception):
+    """The database and this version of RyTask do not fit; the message says what to do."""
+
+
+def known() -> list[Migration]:
+    """The migrations of this version, in order."""
+    files = resources.files("rytask").joinpath("migrations").iterdir()
+    return sorted(
+        (
+            Migration(int(file.name[:4]), file.name.removesuffix(".sql"), file.read_text())
+            for file in files
+            if file.name[:4].isdigit() and file.name.endswith(".sql")
+        ),
+        key=lambda migration: migration.version,
+    )
+
+
+async def pending(connection: asyncpg.Connection) -> list[Migration]:
+    """What has not been applied yet. Raises SchemaProblem when history was changed."""
+    with translated():
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migrations ("
+            " version int PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,"
+            " applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        rows = await connection.fetch("SELECT version, checksum FROM schema_migrations")
+    applied = {row["version"]: row["checksum"] for row in rows}
+    for migration in known():
+        if applied.get(migration.version, migration.checksum) != migration.checksum:
+            raise SchemaProblem(
+                f"Migration {migration.name} was applied in another form. Install the version of"
+                " RyTask that this database was made with, or restore a backup."
+            )
+    return [migration for migration in known() if migration.version not in applied]
+
+
+async def migrate(url: str, *, wait: float = 60.0) -> list[str]:
+    """Bring the schema up to date; the names of what was applied.
+
+    Waits up to `wait` seconds for the database to answer. A migration that cannot get its locks
+    within 5 seconds gives up and leaves everything as it was, so that traffic is never held up.
+    """
+    connection = await _connected(url, wait)
+    try:
+        with translated():
+            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        applied = []
+        for migration in await pending(connection):
+            with translated():
+                async with connection.transaction():
+                    await connection.execute("SET LOCAL lock_timeout = '5s'")
+                    await connection.execute(cast("LiteralString", migration.sql))
+                    await connection.execute(
+                        "INSERT INTO schema_migrations (version, name, checksum)"
+                        " VALUES ($1, $2, $3)",
+                        migration.version,
+                        migration.name,
+                        migration.checksum,
+                    )
+            applied.append(migration.name)
+        return applied
+    finally:
+        await connection.close()
+
+
+async def _connected(url: str, wait: float) -> asyncpg.Connection:
+    deadline = asyncio.get_running_loop().time() + wait
+    while True:
+        try:
+            with translated():
+                return await asyncpg.connect(url, timeout=5)
+        except Unavailable:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.3)
