@@ -40,7 +40,7 @@ _UNDER_WAY = 20.0
 
 
 def permissions(role: OrgRole, scopes: tuple[str, ...]) -> frozenset[str]:
-    """What a token may do: the role's permissions, narrowed by its scopes. No scopes or `*`: all."""
+    """The role's permissions, narrowed by the token's scopes. No scopes, or `*`: all of them."""
     granted = PERMISSIONS_OF[role]
     return granted if not scopes or "*" in scopes else granted & frozenset(scopes)
 

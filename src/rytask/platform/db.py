@@ -34,8 +34,23 @@ _AWAY = (
 )
 
 
-class outages:
-    """Turn "the database is away" into Unavailable (503), whatever shape it comes in."""
+RETRYABLE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""The whole unit of work may be run again after one of these."""
+
+
+class Duplicate(Exception):
+    """A unique constraint refused a row; `str()` is the constraint's name."""
+
+
+class Dangling(Exception):
+    """A foreign key refused a reference; `str()` is the constraint's name."""
+
+
+class translated:
+    """Name what the driver raises: away is Unavailable (503), a refused row Duplicate or Dangling.
+
+    A value that PostgreSQL cannot store is Malformed (400).
+    """
 
     def __enter__(self) -> None:
         return None
@@ -55,9 +70,7 @@ class outages:
         if isinstance(error, asyncpg.ForeignKeyViolationError):
             raise Dangling(error.constraint_name) from error
         if isinstance(error, asyncpg.DataError):
-            raise Malformed("A value is too large, or has characters that cannot be stored.") from (
-                error
-            )
+            raise Malformed("A value is too large, or cannot be stored as text.") from error
 
 
 def _typed(row: type[Row], sql: str, record: asyncpg.Record) -> None:

@@ -34,9 +34,9 @@ from rytask.platform.errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
-from rytask.platform.idempotency import Replays, Scope, fingerprint, parse_key
+from rytask.platform.idempotency import Replay, Replays, Scope, fingerprint, parse_key
 from rytask.platform.rate_limit import Limiter
-from rytask.platform.work import Actor, Reading, Work, Writing
+from rytask.platform.work import Actor, Work, Writing
 
 log = structlog.get_logger("http")
 T = TypeVar("T")
@@ -269,9 +269,7 @@ class Endpoint:
         self.seen = telemetry.observer(route.method, route.path)
         known = {"ctx", "data", "query", "request", *self.path_names}
         self.provided = {
-            name: provide[wanted]
-            for name, wanted in route.parameters.items()
-            if name not in known
+            name: provide[wanted] for name, wanted in route.parameters.items() if name not in known
         }
 
 
@@ -479,22 +477,17 @@ class Application:
             await request.body(route.max_body),
         )
         replay = await self._replays.cached(scope, print_)
-        if replay is None:
-            async with self._work.writing(actor) as ctx:
-                replay = await self._replays.claim(ctx.db, scope, print_)
-                if replay is None:
-                    answer = self._encode(route, await route.run(ctx, **arguments), request)
-                    await self._replays.store(
-                        ctx.db, scope, print_, answer.status, answer.body, secret=route.secret
-                    )
-            if replay is None:
-                await self._replays.remember(
-                    scope, print_, answer.status, answer.body, secret=route.secret
-                )
-                return answer
-        return Answer(
-            replay.body, status=replay.status, headers=[(b"idempotent-replayed", b"true")]
-        )
+        if replay is not None:
+            return _replayed(replay)
+        async with self._work.writing(actor) as ctx:
+            replay = await self._replays.claim(ctx.db, scope, print_)
+            if replay is not None:
+                return _replayed(replay)
+            answer = self._encode(route, await route.run(ctx, **arguments), request)
+            replay = Replay(answer.status, answer.body)
+            await self._replays.store(ctx.db, scope, print_, replay, secret=route.secret)
+        await self._replays.remember(scope, print_, replay, secret=route.secret)
+        return answer
 
     def _encode(self, route: Route, result: object, request: Request) -> Answer:
         if isinstance(result, Answer):
@@ -511,9 +504,7 @@ class Application:
 
     def _cors_headers(self, request: Request, headers: Headers) -> None:
         origin = request.headers.get(b"origin")
-        if origin is not None and (
-            "*" in self._cors or origin.decode("latin-1") in self._cors
-        ):
+        if origin is not None and ("*" in self._cors or origin.decode("latin-1") in self._cors):
             headers += [
                 (b"access-control-allow-origin", origin),
                 (b"access-control-expose-headers", _EXPOSED),
@@ -530,9 +521,16 @@ _ALWAYS: Headers = [
 _EXPOSED = b"x-request-id, ratelimit, ratelimit-policy, retry-after, etag, idempotent-replayed"
 _PREFLIGHT: Headers = [
     (b"access-control-allow-methods", b"GET, POST, PATCH, PUT, DELETE"),
-    (b"access-control-allow-headers", b"authorization, content-type, idempotency-key, x-request-id"),
+    (
+        b"access-control-allow-headers",
+        b"authorization, content-type, idempotency-key, x-request-id",
+    ),
     (b"access-control-max-age", b"600"),
 ]
+
+
+def _replayed(replay: Replay) -> Answer:
+    return Answer(replay.body, status=replay.status, headers=[(b"idempotent-replayed", b"true")])
 
 
 class MethodNotAllowed(Refused):
