@@ -1,0 +1,7 @@
+"""PostgreSQL and Valkey of our own, and the supervisor that runs them and RyTask itself."""
+
+from rytask.platform.engines.servers import Engines, embedded
+from rytask.platform.engines.supervisor import CannotRun
+from rytask.platform.engines.up import Plan, run_engines, run_up, running
+
+__all__ = ["CannotRun", "Engines", "Plan", "embedded", "run_engines", "run_up", "running"]

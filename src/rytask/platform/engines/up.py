@@ -1,0 +1,146 @@
+"""The whole of RyTask on one machine: engines, migrations, API processes and workers."""
+
+import asyncio
+import base64
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from rytask.platform.engines.data_dir import DataDir, claimed, is_free
+from rytask.platform.engines.servers import Engines, embedded
+from rytask.platform.engines.supervisor import (
+    CannotRun,
+    Program,
+    kept_running,
+    launched,
+    run_once,
+    run_until_signalled,
+)
+
+_RYTASK = (sys.executable, "-m", "rytask")
+_GRACE = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `up` runs. `command` is how this program is called."""
+
+    port: int
+    data_dir: Path
+    api: int
+    workers: int
+    demo: bool
+    environ: Mapping[str, str]
+    command: Sequence[str] = _RYTASK
+
+
+def run_engines(data_dir: Path, tell: Callable[[str], None]) -> None:
+    """Run the engines until a signal comes, and tell where they are as two settings."""
+
+    async def serve(data: DataDir) -> None:
+        async with embedded(data) as engines:
+            tell(f"DATABASE_URL={engines.database_url}\nREDIS_URL={engines.redis_url}")
+            await asyncio.Event().wait()
+
+    with claimed(data_dir) as data:
+        run_until_signalled(serve(data))
+
+
+@contextmanager
+def running(data_dir: Path) -> Iterator[Engines]:
+    """Have engines in a process of their own. They end with the block, or with this thread."""
+    command = launched([*_RYTASK, "engines", "--data-dir", str(data_dir)])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:  # noqa: S603
+        try:
+            lines = islice(supervisor.stdout or (), 2)
+            told = dict(line.strip().split("=", 1) for line in lines)
+            if len(told) < 2:
+                raise CannotRun("the engines did not start; their own words are above")
+            yield Engines(database_url=told["DATABASE_URL"], redis_url=told["REDIS_URL"])
+        finally:
+            supervisor.terminate()
+
+
+def run_up(plan: Plan, tell: Callable[[str], None]) -> None:
+    """Run everything until a signal comes, and tell when it is ready.
+
+    A PostgreSQL and a Redis named in the environment are used instead of our own.
+    """
+    given = [name for name in ("DATABASE_URL", "REDIS_URL") if _has(plan.environ, name)]
+    if len(given) == 1:
+        raise CannotRun(
+            f"only {given[0]} is set: set both DATABASE_URL and REDIS_URL to use servers of your "
+            "own, or neither to have them run here"
+        )
+    with claimed(plan.data_dir) as data:
+        if not is_free("0.0.0.0", plan.port):  # noqa: S104 -- nothing listens: it only asks
+            raise CannotRun(
+                f"port {plan.port} is taken by another program: stop that one, "
+                "or choose another with --port"
+            )
+        run_until_signalled(_up(plan, data, tell, external=bool(given)))
+
+
+async def _up(plan: Plan, data: DataDir, tell: Callable[[str], None], *, external: bool) -> None:
+    async with _urls(data, external=external) as urls:
+        env = {**plan.environ, **_secrets(data, plan.environ), **urls, "PORT": str(plan.port)}
+        env.pop("WORKER", None)
+        for step in ("migrate", "demo") if plan.demo else ("migrate",):
+            await run_once(Program(name=step, argv=[*plan.command, step], env=env), lock=data.lock)
+        serve = [*plan.command, "serve"]
+        ready = partial(_answers, plan.port)
+        programs = [
+            *(
+                Program(name=f"api.{number}", argv=serve, env=env, ready=ready)
+                for number in range(1, plan.api + 1)
+            ),
+            *(
+                Program(name=f"worker.{number}", argv=serve, env=env | {"WORKER": "1"})
+                for number in range(1, plan.workers + 1)
+            ),
+        ]
+        async with kept_running(programs, lock=data.lock, grace=_GRACE):
+            tell(f"RyTask is ready: http://localhost:{plan.port}")
+            await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def _urls(data: DataDir, *, external: bool) -> AsyncIterator[dict[str, str]]:
+    if external:
+        yield {}
+    else:
+        async with embedded(data) as engines:
+            yield {"DATABASE_URL": engines.database_url, "REDIS_URL": engines.redis_url}
+
+
+def _secrets(data: DataDir, environ: Mapping[str, str]) -> dict[str, str]:
+    """The secrets the environment does not bring, made once for this data directory."""
+    makers = {
+        "JWT_SECRET": lambda: secrets.token_urlsafe(48),
+        "SLACK_TOKEN_ENC_KEY": lambda: base64.b64encode(secrets.token_bytes(32)).decode(),
+    }
+    return {name: data.kept(name, make) for name, make in makers.items() if not _has(environ, name)}
+
+
+def _has(environ: Mapping[str, str], name: str) -> bool:
+    return bool(environ.get(name) or environ.get(f"{name}_FILE"))
+
+
+async def _answers(port: int, pid: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return b" 200 " in await reader.readline()
+    except OSError:
+        return False
+    finally:
+        writer.close()
