@@ -20,18 +20,19 @@ from rytask.platform.errors import Unauthenticated, Unavailable
 from rytask.platform.ids import OrgId, UserId
 from rytask.platform.work import Actor, OrgRole
 
-PERMISSIONS_OF: dict[OrgRole, frozenset[str]] = {}
-_GUEST = {"self", "tokens:read", "tokens:write", "org:read", "workspace:read", "work:read"}
+_GUEST = frozenset(
+    {"self", "tokens:read", "tokens:write", "org:read", "workspace:read", "work:read"}
+)
 _VIEWER = _GUEST | {"members:read"}
 _MEMBER = _VIEWER | {"work:write"}
 _ADMIN = _MEMBER | {"org:settings:write", "members:invite", "members:write"}
-PERMISSIONS_OF.update(
-    GUEST=frozenset(_GUEST),
-    VIEWER=frozenset(_VIEWER),
-    MEMBER=frozenset(_MEMBER),
-    ADMIN=frozenset(_ADMIN),
-    OWNER=frozenset(_ADMIN | {"org:delete", "org:transfer"}),
-)
+PERMISSIONS_OF: dict[OrgRole, frozenset[str]] = {
+    "GUEST": _GUEST,
+    "VIEWER": _VIEWER,
+    "MEMBER": _MEMBER,
+    "ADMIN": _ADMIN,
+    "OWNER": _ADMIN | {"org:delete", "org:transfer"},
+}
 RANK: dict[OrgRole, int] = {"GUEST": 0, "VIEWER": 1, "MEMBER": 2, "ADMIN": 3, "OWNER": 4}
 
 _REMEMBERED = 10_000

@@ -66,11 +66,15 @@ class translated:
         ):
             raise Unavailable("The database is away for a moment. Try again.") from error
         if isinstance(error, asyncpg.UniqueViolationError):
-            raise Duplicate(error.constraint_name) from error
+            raise Duplicate(_constraint(error)) from error
         if isinstance(error, asyncpg.ForeignKeyViolationError):
-            raise Dangling(error.constraint_name) from error
+            raise Dangling(_constraint(error)) from error
         if isinstance(error, asyncpg.DataError):
             raise Malformed("A value is too large, or cannot be stored as text.") from error
+
+
+def _constraint(error: asyncpg.PostgresError) -> str:
+    return error.as_dict().get("constraint_name") or ""
 
 
 def _typed(row: type[Row], sql: str, record: asyncpg.Record) -> None:

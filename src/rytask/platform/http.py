@@ -31,6 +31,7 @@ from rytask.platform.errors import (
     NotFound,
     Refused,
     TooLarge,
+    TooMany,
     Unauthenticated,
     UnsupportedMedia,
 )
@@ -172,8 +173,6 @@ class Route(msgspec.Struct, kw_only=True):
     status: int
     throttle: Throttle
     max_body: int
-    secret: bool
-    """The answer carries a secret that is shown once: it is never stored in clear."""
     tag: str
     run: Callable[..., Awaitable[object]]
     parameters: dict[str, Any]
@@ -208,7 +207,6 @@ class Routes:
         status: int | None = None,
         throttle: Throttle = "default",
         max_body: int = _MAX_BODY,
-        secret: bool = False,
         hidden: bool = False,
     ) -> Callable[[Function], Function]:
         """Declare a route. `permission` is what the caller needs; None opens it to everybody.
@@ -229,7 +227,6 @@ class Routes:
                     status=status or usual,
                     throttle=throttle,
                     max_body=max_body,
-                    secret=secret,
                     tag=self.tag,
                     run=function,
                     parameters=hints,
@@ -257,7 +254,7 @@ class _Node:
 class Endpoint:
     """A route made ready: its decoders built, its providers found."""
 
-    __slots__ = ("body", "path_names", "provided", "query", "route", "seen", "types")
+    __slots__ = ("body", "path_names", "provided", "query", "route", "types")
 
     def __init__(self, route: Route, provide: Mapping[type, object]) -> None:
         self.route = route
@@ -266,7 +263,6 @@ class Endpoint:
         data = route.parameters.get("data")
         self.body = None if data is None else msgspec.json.Decoder(data, strict=True)
         self.query = route.parameters.get("query")
-        self.seen = telemetry.observer(route.method, route.path)
         known = {"ctx", "data", "query", "request", *self.path_names}
         self.provided = {
             name: provide[wanted] for name, wanted in route.parameters.items() if name not in known
@@ -348,7 +344,12 @@ class Application:
         finally:
             self.in_flight -= 1
             if endpoint is not None:
-                endpoint.seen(answer.status, time.perf_counter() - started)
+                telemetry.answered(
+                    endpoint.route.path,
+                    endpoint.route.method,
+                    answer.status,
+                    time.perf_counter() - started,
+                )
         return None
 
     def _find(self, request: Request) -> tuple[Endpoint, list[str]]:
@@ -431,8 +432,15 @@ class Application:
                 limits.requests,
                 limits.window,
             )
-            headers += verdict.headers
-            verdict.enforce()
+            headers += [
+                (name.lower().encode(), value.encode())
+                for name, value in verdict.headers(route.throttle)
+            ]
+            if not verdict.allowed:
+                raise TooMany(
+                    f"Too many requests: {limits.requests} in {limits.window} seconds are allowed.",
+                    retry_after=verdict.retry_after,
+                )
         if refused is not None:
             raise refused
         if route.permission is not None and (
@@ -444,7 +452,8 @@ class Application:
     async def _write(
         self, route: Route, actor: Actor, arguments: dict[str, Any], request: Request
     ) -> Answer:
-        key = parse_key(request.header(b"idempotency-key")) if route.keyed else None
+        sent = request.header(b"idempotency-key") if route.keyed else None
+        key = None if sent is None else parse_key(sent)
         for _ in range(_TRIES - 1):
             try:
                 return await self._write_once(route, actor, arguments, request, key)
@@ -472,8 +481,8 @@ class Application:
         print_ = fingerprint(
             request.method,
             request.path,
-            request.query,
-            request.headers.get(b"content-type", b""),
+            request.query.decode("latin-1"),
+            request.header(b"content-type") or "",
             await request.body(route.max_body),
         )
         replay = await self._replays.cached(scope, print_)
@@ -485,8 +494,8 @@ class Application:
                 return _replayed(replay)
             answer = self._encode(route, await route.run(ctx, **arguments), request)
             replay = Replay(answer.status, answer.body)
-            await self._replays.store(ctx.db, scope, print_, replay, secret=route.secret)
-        await self._replays.remember(scope, print_, replay, secret=route.secret)
+            await self._replays.store(ctx.db, scope, print_, replay)
+        await self._replays.remember(scope, print_, replay)
         return answer
 
     def _encode(self, route: Route, result: object, request: Request) -> Answer:
