@@ -153,7 +153,7 @@ def _parameter(
     }
 
 
-def page(document: dict[str, Any], style: str) -> str:
+def page(document: dict[str, Any]) -> str:
     """The document as one plain page: every operation, its parameters and its shapes."""
     sections: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
@@ -172,13 +172,13 @@ def page(document: dict[str, Any], style: str) -> str:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>RyTask API</title><style>{style}</style><body>"
-        "<header><h1>RyTask API</h1><p>Version "
+        '<title>RyTask API</title><link rel="stylesheet" href="/style.css"><body>'
+        '<main class="sheet"><header><h1>RyTask API</h1></header><p>Version '
         f"{escape(document['info']['version'])}. The same as JSON: "
         '<a href="/api/v1/openapi.json">openapi.json</a>. '
         "Send <code>Authorization: Bearer …</code>; every error is a problem with a stable "
-        f"<code>code</code> and a <code>requestId</code>.</p><nav>{menu}</nav></header>"
-        f"<main>{parts}</main></body></html>"
+        f"<code>code</code> and a <code>requestId</code>.</p><nav>{menu}</nav>"
+        f"{parts}</main></body></html>"
     )
 
 

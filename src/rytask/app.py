@@ -1,0 +1,151 @@
+"""The composition root: what one process is made of, put together in one place."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import aiohttp
+
+from rytask import first_run, home
+from rytask.modules.identity import routes as identity
+from rytask.modules.identity import service as identity_service
+from rytask.modules.orgs import routes as orgs
+from rytask.modules.projects import routes as projects
+from rytask.modules.work_items import routes as work_items
+from rytask.platform import jobs, reactions
+from rytask.platform.auth import Bearers, Keys
+from rytask.platform.crypto import Passwords, Sealer
+from rytask.platform.db import Database
+from rytask.platform.hint import Hint
+from rytask.platform.http import Application, Limits
+from rytask.platform.idempotency import Replays
+from rytask.platform.mail import Mailer
+from rytask.platform.rate_limit import Limiter
+from rytask.platform.redis_client import QuickRedis
+from rytask.platform.settings import Settings
+from rytask.platform.work import Work
+
+MODULES = (
+    home.routes,
+    first_run.routes,
+    identity.routes,
+    orgs.routes,
+    projects.routes,
+    work_items.routes,
+)
+
+Clock = Callable[[], datetime]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Api:
+    """An API process."""
+
+    settings: Settings
+    work: Work
+    bearers: Bearers
+    probes: home.Probes
+    application: Application
+
+
+@asynccontextmanager
+async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
+    """Everything an API process needs, open for the length of the block."""
+    database = await Database.connect(
+        settings.database_url, size=settings.database_pool_size, name="rytask-api"
+    )
+    redis, hint = QuickRedis(settings.redis_url), Hint(settings.redis_url)
+    passwords = Passwords(
+        memory=settings.argon2_memory_cost,
+        passes=settings.argon2_time_cost,
+        lanes=settings.argon2_parallelism,
+    )
+    work = _work(database, hint, clock)
+    bearers = Bearers(_keys(settings), identity_service.pat_reader(work), clock)
+    probes, described = home.Probes(database, redis), home.Described()
+    application = Application(
+        MODULES,
+        work=work,
+        bearers=bearers,
+        limiter=Limiter(redis),
+        replays=Replays(redis, Sealer.derived(settings.signing_secret, "replays")),
+        limits={
+            "default": Limits(settings.throttle_max_requests, settings.throttle_window_seconds),
+            "auth": Limits(
+                settings.auth_throttle_max_requests, settings.auth_throttle_window_seconds
+            ),
+        },
+        provide={
+            Settings: settings,
+            Work: work,
+            Bearers: bearers,
+            Passwords: passwords,
+            home.Probes: probes,
+            home.Described: described,
+        },
+        trusted_proxies=settings.trusted_proxies,
+        cors_origins=frozenset(settings.cors_origin),
+    )
+    described.describe(application, settings.app_version)
+    await redis.start()
+    watching = asyncio.create_task(bearers.watch(database))
+    try:
+        yield Api(settings, work, bearers, probes, application)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await hint.close()
+        await redis.close()
+        passwords.close()
+        await database.close()
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker process."""
+
+    tools: jobs.Tools
+    probes: home.Probes
+
+
+@asynccontextmanager
+async def worker(
+    settings: Settings, wake: Callable[[], None], *, clock: Clock = _now
+) -> AsyncIterator[Worker]:
+    """Everything a worker's jobs need, open for the length of the block."""
+    database = await Database.connect(
+        settings.database_url, size=settings.database_pool_size, name="rytask-worker"
+    )
+    redis = QuickRedis(settings.redis_url)
+    await redis.start()
+    mailer = Mailer.read(settings.smtp_url, settings.mail_from) if settings.smtp_url else None
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
+        yield Worker(
+            jobs.Tools(_work(database, wake, clock), http, settings, mailer),
+            home.Probes(database, redis),
+        )
+    await redis.close()
+    await database.close()
+
+
+def _work(database: Database, hint: Callable[[], None], clock: Clock) -> Work:
+    return Work(
+        database, heard=reactions.heard(), attempts=jobs.attempts_of, hint=hint, clock=clock
+    )
+
+
+def _keys(settings: Settings) -> Keys:
+    rsa = bool(settings.jwt_private_key)
+    return Keys(
+        algorithm="RS256" if rsa else "HS256",
+        signing=settings.jwt_private_key if rsa else settings.jwt_secret,
+        verifying=settings.jwt_public_key if rsa else settings.jwt_secret,
+        issuer=settings.jwt_issuer,
+        lifetime=settings.access_token_ttl_seconds,
+    )

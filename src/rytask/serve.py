@@ -1,0 +1,120 @@
+"""One image, two roles: `WORKER=1` runs the jobs, anything else the HTTP server.
+
+Both wait for the database at start, and both end on SIGTERM: what is under way is finished, and
+what was not begun is left to others.
+"""
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import msgspec
+import structlog
+import uvloop
+from aiohttp import web
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+
+from rytask import app
+from rytask.home import Probes
+from rytask.platform import telemetry
+from rytask.platform.settings import Settings, likely_typos
+from rytask.platform.worker import run_worker
+
+log = structlog.get_logger("serve")
+
+
+def serve(settings: Settings, environ: dict[str, str]) -> None:
+    """Run the role that the settings name, until SIGTERM or SIGINT."""
+    telemetry.configure(settings.log_level)
+    for sentence in likely_typos(environ):
+        log.warning("settings.unknown", why=sentence)
+    uvloop.run(_worker(settings) if settings.worker else _api(settings))
+
+
+async def _api(settings: Settings) -> None:
+    stop = _signalled()
+    async with app.api(settings) as api:
+        server = Server(
+            api.application,
+            address="0.0.0.0",  # noqa: S104 - a server is there to be reached
+            port=settings.port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            websockets=False,
+            log_enabled=False,
+            backlog=2048,
+        )
+        async with _probes(settings, api.probes):
+            gc.freeze()
+            serving = asyncio.create_task(server.serve())
+            log.info("api.started", port=settings.port, version=settings.app_version)
+            await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
+            api.probes.draining = True
+            server.stop()
+            await serving
+            while api.application.in_flight:
+                await asyncio.sleep(0.01)
+    log.info("api.stopped")
+
+
+async def _worker(settings: Settings) -> None:
+    stopping, wake = asyncio.Event(), asyncio.Event()
+    _signalled().add_done_callback(lambda _: stopping.set())
+    async with app.worker(settings, wake.set) as worker, _probes(settings, worker.probes):
+        gc.freeze()
+        log.info("worker.started", version=settings.app_version)
+        await run_worker(worker.tools, settings.redis_url, wake=wake, stop=stopping)
+    log.info("worker.stopped")
+
+
+def _signalled() -> "asyncio.Future[None]":
+    """Done once the process is told to stop."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not told.done():
+            told.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, tell)
+    return told
+
+
+@asynccontextmanager
+async def _probes(settings: Settings, probes: Probes) -> AsyncIterator[None]:
+    """Serve /healthz, /readyz and /metrics on METRICS_PORT, if it is set: the same in both roles."""
+    if not settings.metrics_port:
+        yield
+        return
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "version": settings.app_version})
+
+    async def readyz(_: web.Request) -> web.Response:
+        readiness = await probes.readiness()
+        down = readiness.status == "down"
+        return web.Response(
+            body=msgspec.json.encode(readiness),
+            content_type="application/json",
+            status=HTTPStatus.SERVICE_UNAVAILABLE if down else HTTPStatus.OK,
+        )
+
+    async def metrics(_: web.Request) -> web.Response:
+        body, media = telemetry.render()
+        return web.Response(body=body, headers={"content-type": media})
+
+    site = web.Application()
+    for path, answer in (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics)):
+        site.router.add_get(path, answer)
+    runner = web.AppRunner(site, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", settings.metrics_port).start()  # noqa: S104
+    try:
+        yield
+    finally:
+        await runner.cleanup()
