@@ -50,7 +50,7 @@ CREATE TABLE jobs (
     last_error    text,
     created_at    timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 2000);
-CREATE INDEX jobs_due ON jobs (due_at) WHERE state <> 'dead';
+CREATE INDEX jobs_due ON jobs (name, due_at) WHERE state <> 'dead';
 CREATE INDEX jobs_dead ON jobs (id) WHERE state = 'dead';
 CREATE INDEX jobs_of_org ON jobs (org_id);
 

@@ -12,6 +12,7 @@ from typing import Any
 from rytask.platform.db import Tx
 from rytask.platform.events import AnyFact, Fact, Recorded
 from rytask.platform.ids import OrgId
+from rytask.platform.jobs import transactional
 from rytask.platform.work import Writing
 
 Reaction = Callable[[Writing, Recorded, AnyFact], Awaitable[None]]
@@ -33,6 +34,7 @@ def heard() -> frozenset[str]:
     return frozenset(_reactions)
 
 
+@transactional("facts.react", attempts=25)
 async def react(ctx: Writing, seq: int) -> None:
     """Run every reaction to one recorded fact."""
     recorded = await _recorded(ctx.db, ctx.org_id, seq)

@@ -100,16 +100,17 @@ WITH head AS (
     RETURNING seq, kind
 )
 INSERT INTO jobs (org_id, name, arg, max_attempts, due_at)
-SELECT $1, 'facts.react', to_jsonb(fact.seq), 25, $5 FROM fact WHERE fact.kind = ANY ($10::text[])
+SELECT $1, 'facts.react', to_jsonb(fact.seq), 25, now()
+  FROM fact WHERE fact.kind = ANY ($10::text[])
 UNION ALL
-SELECT $1, j.name, j.arg, j.max_attempts, j.due_at
+SELECT $1, j.name, j.arg, j.max_attempts, coalesce(j.due_at, now())
   FROM unnest($11::text[], $12::jsonb[], $13::int[], $14::timestamptz[])
        AS j (name, arg, max_attempts, due_at)
 """
 
 _ENQUEUE = """
 INSERT INTO jobs (org_id, name, arg, max_attempts, due_at)
-SELECT $1, j.name, j.arg, j.max_attempts, j.due_at
+SELECT $1, j.name, j.arg, j.max_attempts, coalesce(j.due_at, now())
   FROM unnest($2::text[], $3::jsonb[], $4::int[], $5::timestamptz[])
        AS j (name, arg, max_attempts, due_at)
 """
@@ -159,7 +160,7 @@ class Work:
             names,
             [arg for _, arg, _ in jobs],
             [self._attempts(name) for name in names],
-            [at or ctx.now for _, _, at in jobs],
+            [at for _, _, at in jobs],
         )
         if facts:
             actor = ctx.actor

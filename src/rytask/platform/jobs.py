@@ -1,0 +1,170 @@
+"""Jobs: what is done after the commit, by a worker. A module registers them with a decorator.
+
+* `@transactional` for work in the database: the job's row is deleted in the transaction that the
+  function runs in, so its effects happen exactly once.
+* `@job` for what reaches the network: claim, call, settle. It may run twice.
+* `@every` for what happens on the clock: it belongs to no organization, and typically asks for one
+  job per organization.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, get_type_hints
+from uuid import UUID
+
+import aiohttp
+import msgspec
+
+from rytask.platform import outbox
+from rytask.platform.ids import OrgId
+from rytask.platform.work import Work, Writing, system
+
+Queue = Literal["work", "calls"]
+Arg = TypeVar("Arg", UUID, int, str)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a job that reaches the outside may use."""
+
+    work: Work
+    http: aiohttp.ClientSession
+
+    def transaction(self, org_id: OrgId) -> AbstractAsyncContextManager[Writing]:
+        """A unit of work in the name of the organization itself."""
+        return self.work.writing(system(org_id))
+
+
+class TryAgain(Exception):
+    """Not now: `after` so many seconds (a Retry-After), or with the usual backoff."""
+
+    def __init__(self, why: str, *, after: float | None = None) -> None:
+        super().__init__(why)
+        self.after = after
+
+
+@dataclass(frozen=True)
+class Known:
+    """A registered job. `run` runs a claimed row and deletes it."""
+
+    name: str
+    queue: Queue
+    attempts: int
+    run: Callable[[Tools, outbox.Claimed], Awaitable[None]]
+    every: timedelta | None = None
+
+
+_known: dict[str, Known] = {}
+
+
+def transactional(
+    name: str, *, attempts: int
+) -> Callable[
+    [Callable[[Writing, Arg], Awaitable[None]]], Callable[[Writing, Arg], Awaitable[None]]
+]:
+    """Register a job that works in the database only: it happens exactly once, or not at all."""
+
+    def register(
+        function: Callable[[Writing, Arg], Awaitable[None]],
+    ) -> Callable[[Writing, Arg], Awaitable[None]]:
+        decode = _decoder(function)
+
+        async def run(tools: Tools, row: outbox.Claimed) -> None:
+            async with tools.transaction(_org(row)) as ctx:
+                if await outbox.finish(ctx.db, row.id):
+                    await function(ctx, decode(row.arg))
+
+        _register(Known(name, "work", attempts, run))
+        return function
+
+    return register
+
+
+def job(
+    name: str, *, attempts: int
+) -> Callable[
+    [Callable[[Tools, OrgId, Arg], Awaitable[None]]], Callable[[Tools, OrgId, Arg], Awaitable[None]]
+]:
+    """Register a job that reaches the network, outside of any transaction. It may run twice."""
+
+    def register(
+        function: Callable[[Tools, OrgId, Arg], Awaitable[None]],
+    ) -> Callable[[Tools, OrgId, Arg], Awaitable[None]]:
+        decode = _decoder(function)
+
+        async def run(tools: Tools, row: outbox.Claimed) -> None:
+            await function(tools, _org(row), decode(row.arg))
+            await _finish(tools, row)
+
+        _register(Known(name, "calls", attempts, run))
+        return function
+
+    return register
+
+
+def every(
+    period: timedelta, name: str, *, attempts: int = 5
+) -> Callable[[Callable[[Tools], Awaitable[None]]], Callable[[Tools], Awaitable[None]]]:
+    """Register a job that runs once per `period`, however many workers there are.
+
+    Slots are aligned to the epoch, in UTC. What was missed while everything was down is made up
+    for by one run. It may run twice.
+    """
+
+    def register(
+        function: Callable[[Tools], Awaitable[None]],
+    ) -> Callable[[Tools], Awaitable[None]]:
+        async def run(tools: Tools, row: outbox.Claimed) -> None:
+            await function(tools)
+            await _finish(tools, row)
+
+        _register(Known(name, "calls", attempts, run, period))
+        return function
+
+    return register
+
+
+def known(name: str) -> Known:
+    """A registered job. An unknown name is a bug of the caller."""
+    if name not in _known:
+        raise LookupError(f"no job is called {name!r}")
+    return _known[name]
+
+
+def attempts_of(name: str) -> int:
+    """How often a job may be tried."""
+    return known(name).attempts
+
+
+def names(queue: Queue | None = None) -> list[str]:
+    """The jobs of a queue, or all of them."""
+    return sorted(k.name for k in _known.values() if queue in (None, k.queue))
+
+
+def scheduled() -> list[Known]:
+    """The jobs that run on the clock."""
+    return [k for k in _known.values() if k.every]
+
+
+def _register(job: Known) -> None:
+    if job.name in _known:
+        raise ValueError(f"two jobs are called {job.name!r}")
+    _known[job.name] = job
+
+
+def _decoder(function: Callable[..., Awaitable[None]]) -> Callable[[msgspec.Raw], Any]:
+    *_, kind = (hint for name, hint in get_type_hints(function).items() if name != "return")
+    return msgspec.json.Decoder(kind).decode
+
+
+def _org(row: outbox.Claimed) -> OrgId:
+    if row.org_id is None:
+        raise LookupError(f"job {row.id} ({row.name}) belongs to no organization")
+    return row.org_id
+
+
+async def _finish(tools: Tools, row: outbox.Claimed) -> None:
+    async with tools.work.database.transaction() as tx:
+        await outbox.finish(tx, row.id)

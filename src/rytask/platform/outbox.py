@@ -1,0 +1,209 @@
+"""The table of jobs: PostgreSQL is the truth, and the queue only carries ids of its rows.
+
+waiting → queued (pushed) → running → deleted when done. A failure waits again with a backoff, or
+is 'dead' once its attempts are used up. `due_at` of a queued or running row is the end of a lease:
+whoever dies holding it loses it, and the relay pushes the row again. Attempts are counted, and
+committed, before the run, so that a job that kills its process is bounded too.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Literal, LiteralString
+
+import msgspec
+
+from rytask.platform.db import Reader, Tx, Where
+from rytask.platform.errors import NotFound
+from rytask.platform.ids import OrgId
+
+State = Literal["waiting", "queued", "running", "dead"]
+LEASE = timedelta(seconds=10)
+
+
+class Pushable(msgspec.Struct, frozen=True):
+    """A row that is due, on its way to the queue; or 'dead', when its last worker died with it."""
+
+    id: int
+    name: str
+    attempts: int
+    state: State
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """A row that is ours to run until its lease ends."""
+
+    id: int
+    org_id: OrgId | None
+    name: str
+    arg: msgspec.Raw
+    attempts: int
+    max_attempts: int
+
+
+Held = Pushable | Claimed
+
+
+async def take_due(tx: Tx, names: Sequence[str], limit: int) -> list[Pushable]:
+    """Lease what is due under these names, at most `limit` rows of each, so none starves another.
+
+    Jobs that this version does not know are left to one that does.
+    """
+    return await tx.all(
+        Pushable,
+        "WITH due AS MATERIALIZED ("
+        "  SELECT j.id FROM unnest($1::text[]) AS n (name) CROSS JOIN LATERAL ("
+        "    SELECT id FROM jobs"
+        "     WHERE jobs.name = n.name AND state <> 'dead' AND due_at <= now()"
+        "     ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS j)"
+        " UPDATE jobs SET due_at = now() + $3::interval,"
+        "   state = CASE WHEN attempts < max_attempts THEN 'queued' ELSE 'dead' END,"
+        "   last_error = CASE WHEN attempts < max_attempts THEN last_error"
+        "                     ELSE coalesce(last_error, 'its worker died while running it') END"
+        "  FROM due WHERE jobs.id = due.id"
+        " RETURNING jobs.id, jobs.name, jobs.attempts, jobs.state",
+        names,
+        limit,
+        LEASE,
+    )
+
+
+async def claim(tx: Tx, ids: Sequence[int], names: Sequence[str]) -> list[Claimed]:
+    """Claim pushed rows in order to run them; those that somebody else holds are left out."""
+    return await tx.all(
+        Claimed,
+        "UPDATE jobs SET state = 'running', attempts = attempts + 1, due_at = now() + $3::interval"
+        " WHERE id = ANY (ARRAY("
+        "   SELECT id FROM jobs WHERE id = ANY ($1::bigint[]) AND state = 'queued'"
+        "      AND name = ANY ($2::text[]) ORDER BY id FOR UPDATE SKIP LOCKED))"
+        " RETURNING id, org_id, name, arg, attempts, max_attempts",
+        ids,
+        names,
+        LEASE,
+    )
+
+
+async def keep(tx: Tx, ids: Sequence[int]) -> None:
+    """Extend the leases of running rows. A row that is locked is in its last transaction."""
+    await tx.execute(
+        "UPDATE jobs SET due_at = now() + $2::interval WHERE id = ANY (ARRAY("
+        "  SELECT id FROM jobs WHERE id = ANY ($1::bigint[]) AND state = 'running'"
+        "   ORDER BY id FOR UPDATE SKIP LOCKED))",
+        ids,
+        LEASE,
+    )
+
+
+async def finish(tx: Tx, job_id: int) -> bool:
+    """Delete a job that is done; False when somebody else has done it already."""
+    return await tx.execute("DELETE FROM jobs WHERE id = $1", job_id) == 1
+
+
+async def fail(tx: Tx, job: Claimed, error: str, *, after: float | None = None) -> None:
+    """Let a failed job wait: `after` seconds, or an exponential backoff with full jitter.
+
+    It is dead when its attempts are used up. Nothing changes when somebody else holds it by now.
+    """
+    await tx.execute(
+        "UPDATE jobs SET last_error = $3,"
+        "   state = CASE WHEN attempts < max_attempts THEN 'waiting' ELSE 'dead' END,"
+        "   due_at = now() + make_interval(secs =>"
+        "     coalesce($4::float8 + random(), random() * least(900, 2.0 ^ (attempts - 1))))"
+        " WHERE id = $1 AND attempts = $2 AND state = 'running'",
+        job.id,
+        job.attempts,
+        error.replace("\x00", "")[:2000],
+        after,
+    )
+
+
+async def give_back(tx: Tx, held: Iterable[Held]) -> None:
+    """Return rows that were not run, or not to the end: due at once, no attempt counted."""
+    rows = [(row.id, row.attempts) for row in held]
+    await tx.execute(
+        "UPDATE jobs SET state = 'waiting', due_at = now(),"
+        "   attempts = jobs.attempts - (state = 'running')::int"
+        "  FROM unnest($1::bigint[], $2::int[]) AS held (id, attempts)"
+        " WHERE jobs.id = held.id AND jobs.attempts = held.attempts"
+        "   AND state IN ('queued', 'running')",
+        [job_id for job_id, _ in rows],
+        [attempts for _, attempts in rows],
+    )
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A job as the operator sees it."""
+
+    id: int
+    org_id: OrgId | None
+    name: str
+    arg: msgspec.Raw
+    state: State
+    attempts: int
+    max_attempts: int
+    due_at: datetime
+    last_error: str | None
+    created_at: datetime
+
+
+class Count(msgspec.Struct, frozen=True, rename="camel"):
+    """How many jobs are in a state, and for how many seconds the oldest of them has been due."""
+
+    state: State
+    jobs: int
+    overdue: float
+
+
+_JOB: LiteralString = (
+    "SELECT id, org_id, name, arg, state, attempts, max_attempts, due_at, last_error, created_at"
+    "  FROM jobs"
+)
+
+
+async def jobs(
+    db: Reader, *, state: State | None = None, name: str | None = None, limit: int = 50
+) -> list[Job]:
+    """The newest jobs first."""
+    where = Where()
+    if state is not None:
+        where.add("state = {}", state)
+    if name is not None:
+        where.add("name = {}", name)
+    limited = where.param(limit)
+    return await db.all(
+        Job, f"{_JOB} WHERE {where.sql} ORDER BY id DESC LIMIT {limited}", *where.args
+    )
+
+
+async def job(db: Reader, job_id: int) -> Job:
+    """One job. A job that is done is not kept."""
+    found = await db.maybe(Job, f"{_JOB} WHERE id = $1", job_id)
+    if found is None:
+        raise NotFound(f"There is no job {job_id}: it never was, or it is done.")
+    return found
+
+
+_REPLAY: LiteralString = "UPDATE jobs SET state = 'waiting', attempts = 0, due_at = now()"
+
+
+async def retry(tx: Tx, job_id: int) -> bool:
+    """Run a dead or a waiting job now, with all its attempts; False when there is no such job."""
+    return (
+        await tx.execute(f"{_REPLAY} WHERE id = $1 AND state IN ('dead', 'waiting')", job_id) == 1
+    )
+
+
+async def retry_dead(tx: Tx, name: str | None = None) -> int:
+    """Run every dead job (of one name) now; how many."""
+    if name is None:
+        return await tx.execute(f"{_REPLAY} WHERE state = 'dead'")
+    return await tx.execute(f"{_REPLAY} WHERE state = 'dead' AND name = $1", name)
+
+
+async def counts(db: Reader) -> list[Count]:
+    """Every state that has jobs. Reads the whole table: for metrics and the doctor."""
+    return await db.all(
+        Count,
+        "SELECT state, count(*) AS jobs,"
+        "   greatest(0, extract(epoch FROM now() - min(due_at)))::float8 AS overdue"
+        "  FROM jobs GROUP BY state ORDER BY state",
+    )

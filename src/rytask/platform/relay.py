@@ -1,0 +1,115 @@
+"""The relay: pushes due jobs from PostgreSQL to the queue. It runs in every worker.
+
+A lone job goes at once; the longer the backlog, the bigger the batches. It pushes no more than the
+consumers can start well within a lease, and nothing while Redis is away.
+"""
+
+import asyncio
+import math
+from collections import Counter as Counted
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+from prometheus_client import Counter
+
+from rytask.platform import jobs, outbox, schedule
+from rytask.platform.db import Database, Tx
+from rytask.platform.errors import Unavailable
+from rytask.platform.queue import Queues
+
+log = structlog.get_logger(__name__)
+
+_pushed = Counter("rytask_jobs_pushed_total", "Jobs pushed to the queue", ["queue"])
+_POLL = 1.0
+_PACE = 0.01  # between two looks: under load, jobs that come meanwhile make a batch
+_FULL = 0.05
+_PER_NAME = 100
+_LARGEST = 25
+_DEEPEST: dict[jobs.Queue, int] = {"work": 40, "calls": 10}  # batches
+
+
+class Relay:
+    """Looks for due jobs each second, and whenever `wake` is set."""
+
+    def __init__(self, database: Database, queues: Queues, wake: asyncio.Event) -> None:
+        self._database, self._queues, self._wake = database, queues, wake
+        self._names = {queue: jobs.names(queue) for queue in _DEEPEST}
+        self._schedules = jobs.scheduled()
+        self._registered = False
+        self._away = False
+
+    async def run(self) -> None:
+        """Relay for ever, through outages of PostgreSQL and of Redis."""
+        while True:
+            self._wake.clear()
+            try:
+                pause = await self._look()
+                if self._away:
+                    log.info("relay.resumed")
+                self._away = False
+            except Unavailable as error:
+                if not self._away:
+                    log.warning("relay.paused", why=error.message)
+                self._away = True
+                await asyncio.sleep(_POLL)
+                continue
+            except Exception:
+                log.exception("relay.failed")
+                await asyncio.sleep(_POLL)
+                continue
+            await asyncio.sleep(_PACE)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+
+    async def _look(self) -> float:
+        """Push what is due; for how many seconds to rest, unless woken."""
+        waiting = await self._queues.waiting()
+        open_ = [queue for queue, deepest in _DEEPEST.items() if waiting[queue] < deepest]
+        names = [name for queue in open_ for name in self._names[queue]]
+        async with self._database.transaction() as tx:
+            await self._fire(tx)
+            taken = await outbox.take_due(tx, names, _PER_NAME)
+        due = []
+        for row in taken:
+            if row.state == "dead":
+                log.error("job.dead", job=row.id, name=row.name, attempts=row.attempts)
+            else:
+                due.append(row)
+        await self._push(due)
+        if any(count == _PER_NAME for count in Counted(row.name for row in taken).values()):
+            return 0.0
+        return _POLL if len(open_) == len(_DEEPEST) else _FULL
+
+    async def _fire(self, tx: Tx) -> None:
+        if not self._registered:
+            await schedule.register(tx, self._schedules)
+            self._registered = True
+        await schedule.advance(tx, self._schedules)
+
+    async def _push(self, due: list[outbox.Pushable]) -> None:
+        by_queue: dict[jobs.Queue, list[outbox.Pushable]] = defaultdict(list)
+        for row in due:
+            by_queue[jobs.known(row.name).queue].append(row)
+        try:
+            for queue, rows in by_queue.items():
+                await self._queues.push(queue, batches(rows))
+                _pushed.labels(queue).inc(len(rows))
+        except Unavailable:
+            async with self._database.transaction() as tx:
+                await outbox.give_back(tx, due)
+            raise
+
+
+def batches(rows: Sequence[outbox.Pushable]) -> list[list[int]]:
+    """Ids in batches that grow with the backlog. A job that failed before goes alone.
+
+    Alone, because it may be the one that kills its worker, and its neighbours with it.
+    """
+    fresh = [row.id for row in rows if row.attempts == 0]
+    size = min(_LARGEST, math.isqrt(len(fresh)) or 1)
+    return [fresh[start : start + size] for start in range(0, len(fresh), size)] + [
+        [row.id] for row in rows if row.attempts > 0
+    ]

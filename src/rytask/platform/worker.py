@@ -1,0 +1,183 @@
+"""The worker: takes batches from the queue, claims their rows, runs them and settles each.
+
+One row's failure is its own. When the worker is told to stop, what runs may end, and the rest goes
+back at once for another worker.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from time import perf_counter
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from rytask.platform import jobs, outbox
+from rytask.platform.errors import Unavailable
+from rytask.platform.hint import listen
+from rytask.platform.queue import Consumer, Queues
+from rytask.platform.relay import Relay
+
+log = structlog.get_logger(__name__)
+
+_runs = Counter("rytask_job_runs_total", "Runs of jobs by outcome", ["name", "outcome"])
+_seconds = Histogram("rytask_job_seconds", "How long a run of a job takes", ["name"])
+_HEARTBEAT = 3.0
+_LONGEST = 60.0  # seconds; a job that hangs must not hold its place for ever
+_DRAIN = 8.0
+
+
+async def run_worker(
+    tools: jobs.Tools, redis_url: str, *, wake: asyncio.Event, stop: asyncio.Event
+) -> None:
+    """Relay and run jobs until `stop` is set, then drain within ten seconds.
+
+    `wake` makes the relay look at once: set it where this process commits work (`Work(hint=…)`).
+    """
+    queues = Queues(redis_url)
+    runner = Runner(tools)
+    consumers = [
+        Consumer(redis_url, "work", runner.one_by_one),
+        Consumer(redis_url, "calls", runner.together),
+    ]
+    background = [
+        asyncio.create_task(work)
+        for work in (
+            Relay(tools.work.database, queues, wake).run(),
+            listen(redis_url, wake.set),
+            runner.keep_leases(),
+            *(consumer.consume() for consumer in consumers),
+        )
+    ]
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        ended, _ = await asyncio.wait([stopping, *background], return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        relaying, listening, *_ = background
+        relaying.cancel()
+        listening.cancel()
+        runner.stop()
+        closing = [asyncio.create_task(c.close(within=_DRAIN + 1)) for c in consumers]
+        await runner.drain(within=_DRAIN)
+        await asyncio.wait(closing)
+        for task in (stopping, *background):
+            task.cancel()
+        await asyncio.gather(stopping, *background, *closing, return_exceptions=True)
+        await queues.close()
+
+
+class Runner:
+    """Runs claimed rows, and keeps their leases while it does."""
+
+    def __init__(self, tools: jobs.Tools) -> None:
+        self._tools = tools
+        self._names = jobs.names()
+        self._held: dict[int, outbox.Claimed] = {}
+        self._batches: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    async def one_by_one(self, ids: Sequence[int]) -> None:
+        """Run a batch in its order: for rows that keep the database busy, not the network."""
+        await self._in_a_task(self._batch(ids, self._in_order))
+
+    async def together(self, ids: Sequence[int]) -> None:
+        """Run a batch all at once: for rows that mostly wait for somebody else's answer."""
+        await self._in_a_task(self._batch(ids, self._at_once))
+
+    async def keep_leases(self) -> None:
+        """Extend the leases of what is held, for ever. Losing one costs a second run, not more."""
+        while True:
+            await asyncio.sleep(_HEARTBEAT)
+            if self._held:
+                try:
+                    async with self._tools.work.database.transaction() as tx:
+                        await outbox.keep(tx, list(self._held))
+                except Exception as error:
+                    log.warning("jobs.leases_not_kept", why=_text(error))
+
+    def stop(self) -> None:
+        """Begin no more rows: what comes from here on goes back."""
+        self._stopping = True
+
+    async def drain(self, *, within: float) -> None:
+        """Wait for the rows that run; after so many seconds they are cut off and go back."""
+        if self._batches:
+            await asyncio.wait(self._batches, timeout=within)
+        for batch in self._batches:
+            batch.cancel()
+        if self._batches:
+            await asyncio.wait(self._batches)
+
+    async def _in_a_task(self, batch: Coroutine[None, None, None]) -> None:
+        """Run a batch so that `drain` may cut it off without cutting off the consumer."""
+        task = asyncio.create_task(batch)
+        self._batches.add(task)
+        task.add_done_callback(self._batches.discard)
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+
+    async def _batch(
+        self, ids: Sequence[int], run: Callable[[Sequence[outbox.Claimed]], Awaitable[None]]
+    ) -> None:
+        async with self._tools.work.database.transaction() as tx:
+            rows = await outbox.claim(tx, ids, self._names)
+        self._held.update((row.id, row) for row in rows)
+        try:
+            await run(rows)
+        finally:
+            left = [row for row in rows if self._held.pop(row.id, None)]
+            if left:
+                async with self._tools.work.database.transaction() as tx:
+                    await outbox.give_back(tx, left)
+
+    async def _in_order(self, rows: Sequence[outbox.Claimed]) -> None:
+        for row in rows:
+            if self._stopping:
+                return
+            await self._run(row)
+
+    async def _at_once(self, rows: Sequence[outbox.Claimed]) -> None:
+        if self._stopping:
+            return
+        async with asyncio.TaskGroup() as group:
+            for row in rows:
+                group.create_task(self._run(row))
+
+    async def _run(self, row: outbox.Claimed) -> None:
+        started = perf_counter()
+        try:
+            async with asyncio.timeout(_LONGEST):
+                await jobs.known(row.name).run(self._tools, row)
+        except Exception as error:
+            await self._fail(row, error)
+        else:
+            _runs.labels(row.name, "done").inc()
+        _seconds.labels(row.name).observe(perf_counter() - started)
+        self._held.pop(row.id, None)
+
+    async def _fail(self, row: outbox.Claimed, error: Exception) -> None:
+        outcome = "again" if row.attempts < row.max_attempts else "dead"
+        _runs.labels(row.name, outcome).inc()
+        expected = isinstance(error, jobs.TryAgain | Unavailable)
+        tell = log.error if outcome == "dead" else log.info if expected else log.warning
+        tell(
+            f"job.{outcome}",
+            job=row.id,
+            name=row.name,
+            attempt=row.attempts,
+            why=_text(error),
+            exc_info=None if expected else error,
+        )
+        after = error.after if isinstance(error, jobs.TryAgain) else None
+        try:
+            async with self._tools.work.database.transaction() as tx:
+                await outbox.fail(tx, row, _text(error), after=after)
+        except Exception as trouble:
+            # Its lease ends soon, and then it is tried again.
+            log.warning("job.unsettled", job=row.id, name=row.name, why=_text(trouble))
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
