@@ -7,13 +7,11 @@ import calendar
 import re
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from itertools import takewhile
 
 MAX_WORDS = 4
 FIRST_YEAR, LAST_YEAR = 1970, 2200
-SENTENCE_END = ".,;:!?)]}\"'…"
-
-# No phrase of the grammar is longer, so a longer one need not be looked at.
-_LONGEST = 40
+SENTENCE_END = ".,;:!?…"
 
 
 def read(words: Sequence[str], today: date) -> tuple[int, date | None] | None:
@@ -22,12 +20,11 @@ def read(words: Sequence[str], today: date) -> tuple[int, date | None] | None:
     The longest phrase that reads like a date is the one that was meant: if the calendar has no
     such day (`30 feb`), or it lies outside 1970 to 2200, the day is None.
     """
-    for count in range(min(len(words), MAX_WORDS), 0, -1):
-        phrase = " ".join(words[:count]).rstrip(SENTENCE_END)
-        if len(phrase) > _LONGEST:
-            continue
+    terms = [word.lower() for word in takewhile(_TERM.fullmatch, words[:MAX_WORDS])]
+    for count in range(len(terms), 0, -1):
+        phrase = " ".join(terms[:count]).rstrip(SENTENCE_END)
         try:
-            day = _day(phrase.lower().removeprefix("by ").removeprefix("on "), today)
+            day = _day(phrase.removeprefix("by ").removeprefix("on "), today)
         except (ValueError, OverflowError):
             return count, None
         if day is not None:
@@ -189,6 +186,14 @@ _DAY = f"(?:the )?(?P<day>{_NN})"
 _NTH = "(?:st|nd|rd|th)"
 _YEAR = "(?P<year>[0-9]{4})"
 _PERIOD = "(?P<period>week|month|year)"
+
+# What phrases are made of: a word that follows a date is mostly none of it, and costs a look here.
+_TERMS = (*_WEEKDAYS, *_MONTHS, *_AMOUNTS, *" ".join(_NEAR).split())
+_OTHER_TERMS = "by|on|in|of|this|next|end|from|now|week|month|year|eow|eom|eoy"
+_TERM = re.compile(
+    rf"(?:\+?[0-9][-0-9a-z/.]{{0,9}}|{_UNIT}|{'|'.join(_TERMS)}|{_OTHER_TERMS})[{SENTENCE_END}]*",
+    re.IGNORECASE,
+)
 
 _SHAPES: list[tuple[re.Pattern[str], Callable[[re.Match[str], date], date]]] = [
     (re.compile(pattern), meaning)
