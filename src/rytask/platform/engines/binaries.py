@@ -1,6 +1,5 @@
 """Where the engines' programs are."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -90,8 +89,7 @@ def _can_run(program: Path, user: User) -> bool:
 
 def _copied(site: Path, engine: _Engine) -> Path:
     original = (site / engine.program).stat()
-    edition = f"{site} {original.st_mtime_ns} {original.st_size}"
-    copy = _COPIES / f"{engine.package}-{hashlib.sha256(edition.encode()).hexdigest()[:16]}"
+    copy = _COPIES / f"{engine.package}-{original.st_mtime_ns:x}-{original.st_size:x}"
     if copy.exists():
         return copy
     _COPIES.mkdir(exist_ok=True, parents=True)
