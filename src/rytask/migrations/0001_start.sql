@@ -16,10 +16,19 @@ CREATE TABLE organizations (
     deleted_at  timestamptz
 );
 
-CREATE TABLE feed_heads (
-    org_id  uuid PRIMARY KEY REFERENCES organizations ON DELETE CASCADE,
-    seq     bigint NOT NULL DEFAULT 0
-) WITH (fillfactor = 20);
+CREATE SEQUENCE events_seq;
+SELECT nextval('events_seq'); -- last_value of a fresh sequence is a number not yet drawn
+
+-- Facts up to here are all visible to the next snapshot: no writer can still bring a lower number.
+-- Why, and what it costs: docs/adr/0002.
+CREATE FUNCTION feed_horizon() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE top bigint;
+BEGIN
+    SELECT last_value INTO top FROM events_seq;
+    RETURN least(top, (SELECT min(classid::bigint << 32 | objid::bigint) FROM pg_locks
+        WHERE locktype = 'advisory' AND mode = 'ShareLock' AND objsubid = 1
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())));
+END $$;
 
 CREATE TABLE events (
     org_id      uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,

@@ -223,7 +223,7 @@ class Database:
                 server_settings={
                     "application_name": name,
                     "statement_timeout": str(int(statement_timeout * 1000)),
-                    "idle_in_transaction_session_timeout": "60000",
+                    "idle_in_transaction_session_timeout": "10000",
                     "default_transaction_read_only": "on" if read_only else "off",
                     "jit": "off",
                     "timezone": "UTC",

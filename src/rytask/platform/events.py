@@ -1,7 +1,7 @@
 """Facts: past-tense records of what changed, in the same transaction as the change.
 
 A row of `events` is at once activity, audit trail, outbox and feed. Rows are never changed.
-`seq` counts per organization without gaps, in the order of the commits (docs/adr/0002).
+`seq` rises, with holes; a reader that stays below the horizon never skips one (docs/adr/0002).
 """
 
 from datetime import datetime

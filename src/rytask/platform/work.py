@@ -1,8 +1,8 @@
 """The unit of work: who acts, in which transaction, and when.
 
 A use case takes `Reading` or `Writing` as its first argument. Facts and jobs are gathered while it
-runs and written by one statement just before the commit, so that the feed's counter is locked for
-the length of the commit only. After the commit a hint goes to the workers; the hint may be lost.
+runs and written by one statement just before the commit: one round trip. After the commit a hint
+goes to the workers; the hint may be lost.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -89,22 +89,25 @@ class Writing(Reading):
         self._jobs.append((job, arg, at))
 
 
+# The mark is a shared lock that nobody waits for: see docs/adr/0002.
 _RECORD = """
-WITH head AS (
-    UPDATE feed_heads SET seq = seq + $2 WHERE org_id = $1 RETURNING seq - $2 AS seq
+WITH low AS MATERIALIZED (
+    SELECT last_value FROM events_seq
+), mark AS MATERIALIZED (
+    SELECT pg_advisory_xact_lock_shared(last_value)::text FROM low
 ), fact AS (
     INSERT INTO events (org_id, seq, kind, project_id, subject_id, actor_id, source, payload, at)
-    SELECT $1, head.seq + f.n, f.kind, f.project_id, f.subject_id, $3, $4, f.payload, $5
-      FROM head, unnest($6::text[], $7::uuid[], $8::uuid[], $9::jsonb[])
+    SELECT $1, nextval('events_seq'), f.kind, f.project_id, f.subject_id, $2, $3, f.payload, $4
+      FROM mark, unnest($5::text[], $6::uuid[], $7::uuid[], $8::jsonb[])
            WITH ORDINALITY AS f (kind, project_id, subject_id, payload, n)
+     ORDER BY f.n
     RETURNING seq, kind
 )
 INSERT INTO jobs (org_id, name, arg, max_attempts, due_at)
-SELECT $1, 'facts.react', to_jsonb(fact.seq), 25, now()
-  FROM fact WHERE fact.kind = ANY ($10::text[])
+SELECT $1, 'facts.react', to_jsonb(fact.seq), 25, now() FROM fact WHERE fact.kind = ANY ($9::text[])
 UNION ALL
 SELECT $1, j.name, j.arg, j.max_attempts, coalesce(j.due_at, now())
-  FROM unnest($11::text[], $12::jsonb[], $13::int[], $14::timestamptz[])
+  FROM unnest($10::text[], $11::jsonb[], $12::int[], $13::timestamptz[])
        AS j (name, arg, max_attempts, due_at)
 """
 
@@ -167,7 +170,6 @@ class Work:
             await ctx.db.execute(
                 _RECORD,
                 actor.org_id,
-                len(facts),
                 actor.user_id,
                 actor.source,
                 ctx.now,
