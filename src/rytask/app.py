@@ -62,9 +62,9 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
     )
     redis, hint = QuickRedis(settings.redis_url), Hint(settings.redis_url)
     passwords = Passwords(
-        memory=settings.argon2_memory_cost,
-        passes=settings.argon2_time_cost,
-        lanes=settings.argon2_parallelism,
+        memory_cost=settings.argon2_memory_cost,
+        time_cost=settings.argon2_time_cost,
+        parallelism=settings.argon2_parallelism,
     )
     work = _work(database, hint, clock)
     bearers = Bearers(_keys(settings), identity_service.pat_reader(work), clock)
@@ -74,7 +74,7 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
         work=work,
         bearers=bearers,
         limiter=Limiter(redis),
-        replays=Replays(redis, Sealer.derived(settings.signing_secret, "replays")),
+        replays=Replays(redis, Sealer.derived(settings.signing_key, "replays")),
         limits={
             "default": Limits(settings.throttle_max_requests, settings.throttle_window_seconds),
             "auth": Limits(

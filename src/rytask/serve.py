@@ -7,7 +7,7 @@ what was not begun is left to others.
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -87,7 +87,7 @@ def _signalled() -> "asyncio.Future[None]":
 
 @asynccontextmanager
 async def _probes(settings: Settings, probes: Probes) -> AsyncIterator[None]:
-    """Serve /healthz, /readyz and /metrics on METRICS_PORT, if it is set: the same in both roles."""
+    """Serve /healthz, /readyz and /metrics on METRICS_PORT, if it is set, in both roles."""
     if not settings.metrics_port:
         yield
         return

@@ -37,6 +37,7 @@ from rytask.platform.errors import (
 )
 from rytask.platform.idempotency import Replay, Replays, Scope, fingerprint, parse_key
 from rytask.platform.rate_limit import Limiter
+from rytask.platform.settings import Network
 from rytask.platform.work import Actor, Work, Writing
 
 log = structlog.get_logger("http")
@@ -69,11 +70,11 @@ class Page(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
     page_info: PageInfo
 
 
-class Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True, frozen=True):
+class Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """What a caller sends. Unknown fields are refused."""
 
 
-class Query(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True, frozen=True):
+class Query(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """What a caller asks for in the query string. Unknown parameters are refused."""
 
 
@@ -289,13 +290,13 @@ class Application:
         replays: Replays,
         limits: Mapping[Throttle, Limits],
         provide: Mapping[type, object],
-        trusted_proxies: Iterable[str] = (),
+        trusted_proxies: Iterable[Network] = (),
         cors_origins: frozenset[str] = frozenset(),
     ) -> None:
         self.routes = [route for module in modules for route in module.routes]
         self._work, self._bearers, self._limiter = work, bearers, limiter
         self._replays, self._limits, self._cors = replays, dict(limits), cors_origins
-        self._proxies = [ipaddress.ip_network(network) for network in trusted_proxies]
+        self._proxies = list(trusted_proxies)
         self._root = _Node()
         self.in_flight = 0
         self.draining = False

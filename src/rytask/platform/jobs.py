@@ -19,6 +19,8 @@ import msgspec
 
 from rytask.platform import outbox
 from rytask.platform.ids import OrgId
+from rytask.platform.mail import Mailer
+from rytask.platform.settings import Settings
 from rytask.platform.work import Work, Writing, system
 
 Queue = Literal["work", "calls"]
@@ -31,6 +33,9 @@ class Tools:
 
     work: Work
     http: aiohttp.ClientSession
+    settings: Settings
+    mailer: Mailer | None
+    """None when no mail server is configured."""
 
     def transaction(self, org_id: OrgId) -> AbstractAsyncContextManager[Writing]:
         """A unit of work in the name of the organization itself."""

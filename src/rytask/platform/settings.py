@@ -197,6 +197,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
     @property
+    def signing_key(self) -> str:
+        """The secret that every process shares: other secrets are derived from it."""
+        return self.jwt_private_key or self.jwt_secret
+
+    @property
     def slack(self) -> bool:
         """Whether Slack is configured."""
         return bool(self.slack_client_id)
@@ -264,8 +269,8 @@ def configuration_markdown() -> str:
     lines = [
         "# Configuration",
         "",
-        "RyTask is configured by environment variables. *file*: the value may also come from a file,"
-        " named by the variable with `_FILE` at its end. What is wrong is refused at the start, in"
+        "RyTask is configured by environment variables. *file*: the value may also come from a"
+        " file, named by the variable with `_FILE` at its end. What is wrong is refused at the start, in"
         " one sentence each. This page is made from the program.",
     ]
     for field in msgspec.structs.fields(Settings):
@@ -293,7 +298,7 @@ def _text(environ: Mapping[str, str], name: str, *, secret: bool) -> str:
 
 
 def _value(text: str, hint: Any) -> Any:
-    """What the text means. Raises ValueError with the rest of a sentence that starts with a name."""
+    """What the text means. Raises ValueError, the rest of a sentence that starts with a name."""
     kind, meta = get_args(hint)
     if get_origin(kind) is tuple:
         parts = (part.strip() for part in text.split(","))
