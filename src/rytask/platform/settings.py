@@ -270,8 +270,8 @@ def configuration_markdown() -> str:
         "# Configuration",
         "",
         "RyTask is configured by environment variables. *file*: the value may also come from a"
-        " file, named by the variable with `_FILE` at its end. What is wrong is refused at the start, in"
-        " one sentence each. This page is made from the program.",
+        " file, named by the variable with `_FILE` at its end. What is wrong is refused at the"
+        " start, in one sentence each. This page is made from the program.",
     ]
     for field in msgspec.structs.fields(Settings):
         if title := _SECTIONS.get(field.name):
