@@ -50,6 +50,7 @@ class Api:
     settings: Settings
     work: Work
     bearers: Bearers
+    passwords: Passwords
     probes: home.Probes
     application: Application
 
@@ -96,7 +97,7 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
     await redis.start()
     watching = asyncio.create_task(bearers.watch(database))
     try:
-        yield Api(settings, work, bearers, probes, application)
+        yield Api(settings, work, bearers, passwords, probes, application)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
