@@ -1,14 +1,18 @@
 """The command line: one function per command."""
 
+import asyncio
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from rytask.platform.engines import Plan, run_engines, run_up
+from rytask.platform.settings import Settings
 
 app = App(name="rytask", help="RyTask: an issue tracker your team hosts itself.")
 
@@ -61,3 +65,29 @@ def engines(*, data_dir: DataDir = Path(".rytask")) -> None:
         Where the data and the passwords are kept.
     """
     run_engines(data_dir, _tell)
+
+
+@app.command
+def serve() -> None:
+    """Run the HTTP server, or with WORKER=1 the jobs. Configured by the environment."""
+    from rytask.serve import serve
+
+    serve(Settings.read(os.environ), dict(os.environ))
+
+
+@app.command
+def migrate() -> None:
+    """Bring the database's schema up to date. Run it before a new version serves."""
+    from rytask.platform.migrate import migrate
+
+    settings = Settings.read(os.environ, serving=False)
+    applied = asyncio.run(migrate(settings.database_url))
+    _tell(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
+
+
+@app.command
+def openapi() -> None:
+    """Print the OpenAPI document of every route."""
+    from rytask.app import document
+
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document()), indent=2) + b"\n")
