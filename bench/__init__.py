@@ -1,0 +1,1 @@
+"""`make bench`: what a request and a capture cost, beside the bare ceiling in the same run."""
