@@ -1,0 +1,102 @@
+"""Jobs to watch, and the workers that run them: in this process, or as one that can be killed."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import aiohttp
+
+from rytask.platform import jobs
+from rytask.platform.db import Database
+from rytask.platform.ids import OrgId
+from rytask.platform.reactions import heard
+from rytask.platform.work import Work, Writing
+from rytask.platform.worker import run_worker
+
+gates: dict[str, asyncio.Event] = {}
+started: dict[str, asyncio.Event] = {}
+
+
+async def _write(ctx: Writing, what: str) -> None:
+    await ctx.db.execute("INSERT INTO effects (what) VALUES ($1)", what)
+
+
+@jobs.transactional("lab.write", attempts=50)
+async def write(ctx: Writing, what: str) -> None:
+    await _write(ctx, what)
+
+
+@jobs.transactional("lab.write_slowly", attempts=50)
+async def write_slowly(ctx: Writing, what: str) -> None:
+    await _write(ctx, what)
+    await asyncio.sleep(0.2)
+
+
+@jobs.transactional("lab.write_and_break", attempts=2)
+async def write_and_break(ctx: Writing, what: str) -> None:
+    await _write(ctx, what)
+    if what not in gates or not gates[what].is_set():
+        raise ValueError("it is broken")
+
+
+@jobs.transactional("lab.break", attempts=25)
+async def break_(ctx: Writing, what: str) -> None:
+    raise ValueError(f"{what}\x00 is broken")
+
+
+@jobs.job("lab.call", attempts=25)
+async def call(tools: jobs.Tools, org_id: OrgId, what: str) -> None:
+    async with tools.transaction(org_id) as ctx:
+        await _write(ctx, what)
+
+
+@jobs.job("lab.ask_again", attempts=25)
+async def ask_again(tools: jobs.Tools, org_id: OrgId, what: str) -> None:
+    raise jobs.TryAgain("the other side is busy", after=600)
+
+
+@jobs.job("lab.wait", attempts=25)
+async def wait(tools: jobs.Tools, org_id: OrgId, what: str) -> None:
+    """Wait at a gate that the test opens."""
+    started[what].set()
+    await gates[what].wait()
+    await call(tools, org_id, what)
+
+
+@jobs.every(timedelta(days=7), "lab.tick")
+async def tick(tools: jobs.Tools) -> None:
+    async with tools.work.database.transaction() as tx:
+        await tx.execute("INSERT INTO effects (what) VALUES ('tick')")
+
+
+@asynccontextmanager
+async def opened(database_url: str, hint: Callable[[], None]) -> AsyncIterator[jobs.Tools]:
+    database = await Database.connect(database_url)
+    work = Work(database, heard=heard(), attempts=jobs.attempts_of, hint=hint)
+    async with aiohttp.ClientSession() as http:
+        yield jobs.Tools(work=work, http=http)
+    await database.close()
+
+
+@asynccontextmanager
+async def worker(database_url: str, redis_url: str) -> AsyncIterator[None]:
+    """A worker in this process, stopped as SIGTERM stops one."""
+    wake, stop = asyncio.Event(), asyncio.Event()
+    async with opened(database_url, wake.set) as tools:
+        running = asyncio.create_task(run_worker(tools, redis_url, wake=wake, stop=stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await running
+
+
+async def main(database_url: str, redis_url: str) -> None:
+    async with worker(database_url, redis_url):
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
