@@ -2,7 +2,7 @@
 
 import hashlib
 from email.message import EmailMessage
-from email.utils import formataddr, formatdate, parseaddr
+from email.utils import formataddr, formatdate, getaddresses, parseaddr
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -124,7 +124,8 @@ def _for_good(error: Exception) -> bool:
 
 def _address(text: str) -> str:
     """`Name <who@where>` or `who@where`, on one line. Raises BadAddress."""
-    name, address = parseaddr(_one_line(text))
+    found = getaddresses([_one_line(text)])
+    name, address = found[0] if len(found) == 1 else ("", "")
     local, _, domain = address.rpartition("@")
     if not local or not domain or any(char.isspace() or char in ",<>" for char in address):
         raise BadAddress(f"{text!r} is not a mail address")

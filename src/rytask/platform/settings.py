@@ -5,6 +5,7 @@ by the variable with `_FILE` at its end. An empty variable counts as not set.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -298,7 +299,11 @@ def _text(environ: Mapping[str, str], name: str, *, secret: bool) -> str:
 
 
 def _value(text: str, hint: Any) -> Any:
+<<<<<<< HEAD
     """What the text means. Raises ValueError, the rest of a sentence that starts with a name."""
+=======
+    """What the text means. Raises ValueError with what is to follow the variable's name."""
+>>>>>>> redis
     kind, meta = get_args(hint)
     if get_origin(kind) is tuple:
         parts = (part.strip() for part in text.split(","))
@@ -308,19 +313,9 @@ def _value(text: str, hint: Any) -> Any:
 
 def _one(text: str, kind: Any, meta: Meta) -> Any:
     if kind == Network:
-        try:
-            return ip_network(text)
-        except ValueError:
-            raise ValueError(
-                f"is {text!r}, but it must be networks such as 10.0.0.0/8, by comma"
-            ) from None
+        return _network(text)
     if kind is int:
-        try:
-            return msgspec.convert(text, Annotated[int, meta], strict=False)
-        except msgspec.ValidationError:
-            raise ValueError(
-                f"is {text!r}, but it must be a whole number from {meta.ge} to {meta.le}"
-            ) from None
+        return _whole_number(text, meta)
     if kind is bool:
         if text.lower() not in _BOOLS:
             raise ValueError(f"is {text!r}, but it must be 1 or 0")
@@ -329,16 +324,33 @@ def _one(text: str, kind: Any, meta: Meta) -> Any:
         if text.upper() not in get_args(kind):
             raise ValueError(f"is {text!r}, but it must be one of {', '.join(get_args(kind))}")
         return text.upper()
-    try:
-        msgspec.convert(text, Annotated[str, meta])
-    except msgspec.ValidationError:
+    if meta.pattern and not re.search(meta.pattern, text):
         was = "" if kind is Secret else f"is {text!r}, but it "
-        example = (meta.examples or [""])[0]
-        raise ValueError(f"{was}must look like {example}") from None
+        raise ValueError(f"{was}must look like {(meta.examples or [''])[0]}")
+    if text.startswith("-----BEGIN"):
+        text = text.replace("\\n", "\n").strip()  # how a key fits into one line of an .env file
     return kind(text)
 
 
 _BOOLS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(
+            f"is {text!r}, but it must be networks such as 10.0.0.0/8, by comma"
+        ) from None
+
+
+def _whole_number(text: str, meta: Meta) -> int:
+    try:
+        return msgspec.convert(text, Annotated[int, meta], strict=False)
+    except msgspec.ValidationError:
+        raise ValueError(
+            f"is {text!r}, but it must be a whole number from {meta.ge} to {meta.le}"
+        ) from None
 
 
 def _contradictions(settings: Settings, before: list[str], serving: bool) -> Iterator[str]:
@@ -376,17 +388,19 @@ _MAKE_ONE = "set it to at least 32 random characters, such as those of `openssl 
 
 
 def _slack(settings: Settings) -> Iterator[str]:
-    parts = {
+    app = {
         "SLACK_CLIENT_ID": settings.slack_client_id,
         "SLACK_CLIENT_SECRET": settings.slack_client_secret,
         "SLACK_SIGNING_SECRET": settings.slack_signing_secret,
-        "SLACK_TOKEN_ENC_KEY": settings.slack_token_enc_key,
     }
-    missing = [name for name, value in parts.items() if not value]
-    if missing and len(missing) < len(parts):
+    given = [name for name, value in app.items() if value]
+    missing = [name for name, value in app.items() if not value]
+    if not settings.slack_token_enc_key:
+        missing.append("SLACK_TOKEN_ENC_KEY")
+    if given and missing:
         yield (
             f"Slack is half configured: set {' and '.join(missing)} as well, or remove"
-            f" {' and '.join(name for name in parts if name not in missing)}."
+            f" {' and '.join(given)}."
         )
     if settings.slack_token_enc_key:
         try:

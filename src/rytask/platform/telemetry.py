@@ -13,8 +13,8 @@ from structlog.typing import Processor
 
 HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(
-    r"(?:^|[_-])(?:password|passwd|secret|token|authorization|cookie|credentials?)$"
-    r"|(?:api|enc|private|signing)[_-]?key$",
+    r"(?:password|passwd|secret|token|authorization|cookie|credentials?"
+    r"|(?:api|enc|private|signing)[_-]?key)$",
     re.IGNORECASE,
 )
 _SECRET_TEXT = re.compile(

@@ -1,0 +1,184 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+from redis.exceptions import ResponseError
+from tests.platform.silence import silent_redis
+
+from rytask.platform import telemetry
+from rytask.platform.redis_client import Away, QuickRedis
+
+
+@asynccontextmanager
+async def connected(url: str, *, patience: float = 5.0) -> AsyncIterator[QuickRedis]:
+    """Patient by default: a busy machine must not look like a Redis that is away."""
+    redis = QuickRedis(url, patience=patience, probe_every=0.02)
+    try:
+        yield redis
+    finally:
+        await redis.close()
+
+
+class Relay:
+    """A way to Redis that can be made silent, and counts what passes."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._to = (parts.hostname or "127.0.0.1", parts.port or 6379)
+        self._login = f":{parts.password}@" if parts.password else ""
+        self.silent = False
+        self.packets = 0
+        self.url = ""
+        self._tasks = set[asyncio.Task[None]]()
+
+    async def __aenter__(self) -> "Relay":
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"redis://{self._login}127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(*self._to)
+        for source, target in ((reader, far_writer), (far_reader, writer)):
+            task = asyncio.create_task(self._copy(source, target, count=source is reader))
+            self._tasks.add(task)
+
+    async def _copy(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, count: bool
+    ) -> None:
+        try:
+            while chunk := await source.read(65536):
+                self.packets += count
+                if not self.silent:
+                    target.write(chunk)
+        except OSError:
+            pass
+        finally:
+            target.close()
+
+
+async def until(met: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not met():
+            await asyncio.sleep(0.01)
+
+
+async def is_away(redis: QuickRedis, command: str = "PING") -> bool:
+    try:
+        await redis.call(command)
+    except Away:
+        return True
+    return False
+
+
+async def test_each_caller_gets_the_reply_to_its_own_command(redis_url: str) -> None:
+    async with connected(redis_url) as redis:
+        names = [f"t:{uuid4()}" for _ in range(50)]
+        await asyncio.gather(*(redis.call("SET", n, n, "EX", 60) for n in names))
+        assert await asyncio.gather(*(redis.call("GET", n) for n in names)) == [
+            n.encode() for n in names
+        ]
+
+
+async def test_calls_of_one_instant_travel_as_one_batch(redis_url: str) -> None:
+    async with Relay(redis_url) as relay, connected(relay.url) as redis:
+        await redis.call("PING")
+        before = relay.packets
+        await asyncio.gather(*(redis.call("ECHO", n) for n in range(30)))
+        assert relay.packets == before + 1
+
+
+async def test_a_refused_command_hurts_nobody_else_in_its_batch(redis_url: str) -> None:
+    async with connected(redis_url) as redis:
+        first, second, third = await asyncio.gather(
+            redis.call("PING"),
+            redis.call("NOSUCHCOMMAND"),
+            redis.call("ECHO", "x"),
+            return_exceptions=True,
+        )
+        assert (first, third) == (b"PONG", b"x")
+        assert isinstance(second, ResponseError)
+        assert not redis.away
+
+
+async def test_a_caller_that_gives_up_hurts_nobody_else(redis_url: str) -> None:
+    async with connected(redis_url) as redis:
+        leaving, staying = redis.call("ECHO", "a"), redis.call("ECHO", "b")
+        leaving.cancel()
+        assert await staying == b"b"
+        assert await redis.call("ECHO", "c") == b"c"
+
+
+async def test_three_batches_are_all_that_a_hanging_redis_ever_gets() -> None:
+    async with silent_redis() as silence, connected(silence.url, patience=0.02) as redis:
+        redis._probe_every = 60
+        for _ in range(3):
+            assert not redis.away
+            lost = await asyncio.gather(*(is_away(redis) for _ in range(20)))
+            assert all(lost)
+        assert redis.away
+        assert all([await is_away(redis) for _ in range(20)])
+        assert silence.calls == 3
+
+
+async def test_whoever_comes_while_a_batch_hangs_fails_with_it() -> None:
+    async with silent_redis() as silence, connected(silence.url, patience=0.1) as redis:
+        first = asyncio.create_task(is_away(redis))
+        await until(lambda: silence.calls == 1)
+        assert await is_away(redis)
+        assert first.done()
+        assert silence.calls == 1
+
+
+async def test_a_redis_that_cannot_be_reached_is_away_after_three_failures() -> None:
+    async with connected("redis://127.0.0.1:1") as redis:
+        assert [await is_away(redis) for _ in range(4)] == [True] * 4
+        assert redis.away
+        assert b"rytask_redis_away 1.0" in telemetry.render()[0]
+
+
+async def test_a_redis_that_is_down_at_the_start_costs_no_request_anything() -> None:
+    async with connected("redis://127.0.0.1:1") as redis:
+        await redis.start()
+        assert redis.away
+
+
+async def test_a_probe_brings_redis_back_without_any_request(redis_url: str) -> None:
+    async with Relay(redis_url) as relay, connected(relay.url, patience=0.2) as redis:
+        await redis.start()
+        relay.silent = True
+        for _ in range(3):
+            assert await is_away(redis)
+        assert redis.away
+        relay.silent = False
+        await until(lambda: not redis.away)
+        assert await redis.call("PING") == b"PONG"
+        assert b"rytask_redis_away 0.0" in telemetry.render()[0]
+
+
+async def test_a_connection_that_was_closed_while_idle_costs_nobody_anything(
+    redis_url: str,
+) -> None:
+    async with connected(redis_url) as redis, connected(redis_url) as other:
+        mine = await redis.call("CLIENT", "ID")
+        await other.call("CLIENT", "KILL", "ID", mine)
+        await asyncio.sleep(0.05)
+        assert await redis.call("PING") == b"PONG"
+
+
+async def test_waiting_calls_are_refused_when_the_process_ends() -> None:
+    async with silent_redis() as silence, connected(silence.url, patience=60) as redis:
+        waiting = redis.call("PING")
+        await until(lambda: silence.calls == 1)
+        await redis.close()
+        with pytest.raises(Away):
+            await waiting
