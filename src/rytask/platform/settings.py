@@ -299,11 +299,7 @@ def _text(environ: Mapping[str, str], name: str, *, secret: bool) -> str:
 
 
 def _value(text: str, hint: Any) -> Any:
-<<<<<<< HEAD
-    """What the text means. Raises ValueError, the rest of a sentence that starts with a name."""
-=======
     """What the text means. Raises ValueError with what is to follow the variable's name."""
->>>>>>> redis
     kind, meta = get_args(hint)
     if get_origin(kind) is tuple:
         parts = (part.strip() for part in text.split(","))
