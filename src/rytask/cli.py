@@ -3,14 +3,20 @@
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
+from rich.console import Console
+from rich.table import Table
 
+from rytask.platform import outbox, schedule
+from rytask.platform.db import Database
 from rytask.platform.engines import Plan, run_engines, run_up
 from rytask.platform.settings import Settings
 
@@ -21,6 +27,8 @@ Count = Annotated[int, Parameter(validator=Number(gte=0, lte=64))]
 DataDir = Annotated[Path, Parameter(env_var="RYTASK_DATA_DIR")]
 
 _tell = partial(print, flush=True)
+jobs = App(name="jobs", help="Look at the jobs of the workers, and run them again.")
+app.command(jobs)
 
 
 @app.command
@@ -91,3 +99,105 @@ def openapi() -> None:
     from rytask.app import document
 
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document()), indent=2) + b"\n")
+
+
+@jobs.command(name="list")
+def list_jobs(
+    *,
+    state: Literal["waiting", "queued", "running", "dead"] | None = None,
+    name: str | None = None,
+    limit: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 50,
+) -> None:
+    """List jobs that are not done, the newest first, and count them.
+
+    Parameters
+    ----------
+    state
+        Only these: waiting (for their time), queued, running, or dead (failed for good).
+    name
+        Only jobs of this name, such as slack.capture.
+    limit
+        At most so many.
+    """
+
+    async def run() -> None:
+        async with _database() as database:
+            found = await outbox.jobs(database.reader, state=state, name=name, limit=limit)
+            counts = await outbox.counts(database.reader)
+        table = Table("id", "name", "state", "attempts", "due", "last error", box=None)
+        for job in found:
+            table.add_row(
+                str(job.id),
+                job.name,
+                job.state,
+                f"{job.attempts} of {job.max_attempts}",
+                f"{job.due_at:%Y-%m-%d %H:%M:%S}",
+                (job.last_error or "")[:80],
+            )
+        if found:
+            Console().print(table)
+        _tell(", ".join(f"{count.jobs} {count.state}" for count in counts) or "No jobs wait.")
+
+    asyncio.run(run())
+
+
+@jobs.command
+def show(job_id: int) -> None:
+    """Show one job, whole."""
+
+    async def run() -> None:
+        async with _database() as database:
+            found = await outbox.job(database.reader, job_id)
+        _tell(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+
+    asyncio.run(run())
+
+
+@jobs.command
+def retry(job_id: int | None = None, *, dead: bool = False, name: str | None = None) -> None:
+    """Run a job again now, or with --dead all that failed for good.
+
+    Parameters
+    ----------
+    job_id
+        The job.
+    dead
+        Every dead job instead.
+    name
+        With --dead: only jobs of this name.
+    """
+    if (job_id is None) != dead:
+        raise SystemExit("rytask: name one job, or say --dead for all that failed for good")
+
+    async def run() -> None:
+        async with _database() as database, database.transaction() as tx:
+            if job_id is None:
+                count = await outbox.retry_dead(tx, name)
+            else:
+                count = int(await outbox.retry(tx, job_id))
+        _tell(f"{count} will run now." if count else "Nothing to run again.")
+
+    asyncio.run(run())
+
+
+@jobs.command(name="run")
+def run_job(name: str) -> None:
+    """Run a scheduled job now, such as notifications.due_scan. A worker does it."""
+    from rytask import app as _every_module  # noqa: F401 - registers the jobs
+
+    async def run() -> None:
+        async with _database() as database, database.transaction() as tx:
+            await schedule.run_now(tx, name)
+        _tell(f"{name} will run now.")
+
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def _database() -> AsyncIterator[Database]:
+    settings = Settings.read(os.environ, serving=False)
+    database = await Database.connect(settings.database_url, size=2, name="rytask-cli")
+    try:
+        yield database
+    finally:
+        await database.close()
