@@ -35,7 +35,14 @@ from rytask.platform.errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
-from rytask.platform.idempotency import Replay, Replays, Scope, fingerprint, parse_key
+from rytask.platform.idempotency import (
+    Overtaken,
+    Replay,
+    Replays,
+    Scope,
+    fingerprint,
+    parse_key,
+)
 from rytask.platform.rate_limit import Limiter
 from rytask.platform.settings import Network
 from rytask.platform.work import Actor, Work, Writing
@@ -458,7 +465,7 @@ class Application:
         for _ in range(_TRIES - 1):
             try:
                 return await self._write_once(route, actor, arguments, request, key)
-            except RETRYABLE:
+            except (*RETRYABLE, Overtaken):
                 continue
         return await self._write_once(route, actor, arguments, request, key)
 

@@ -22,6 +22,7 @@ from rytask.platform.redis_client import Away, QuickRedis
 KEPT = 24 * 3600
 PATIENCE = 2.0
 PURGE_BATCH = 1000
+_STILL_RUNNING = "The first request with this Idempotency-Key is still running. Try again."
 
 
 class InFlight(Conflict):
@@ -29,6 +30,10 @@ class InFlight(Conflict):
 
     code = "idempotency.in_flight"
     retry_after = 1
+
+
+class Overtaken(InFlight):
+    """Another request with this key was done first, unseen: run again, and get its answer."""
 
 
 class KeyReused(Invalid):
@@ -128,12 +133,12 @@ class Replays:
             if found.claimed:
                 return None
             if loop.time() + pause > give_up:
-                raise _in_flight()
+                raise InFlight(_STILL_RUNNING)
             await asyncio.sleep(pause)
             pause, waited = min(pause * 2, 0.1), True
 
     async def store(self, tx: Tx, scope: Scope, fingerprint: bytes, replay: Replay) -> None:
-        """Write the answer with its effect. Raises InFlight when another request was first."""
+        """Write the answer with its effect. Raises Overtaken when another request was first."""
         written = await tx.execute(
             "INSERT INTO idempotency_keys"
             " (org_id, principal_id, route, key, fingerprint, status, body, created_at)"
@@ -147,7 +152,7 @@ class Replays:
             self._sealer.seal(replay.body, scope.digest),
         )
         if not written:
-            raise _in_flight()
+            raise Overtaken(_STILL_RUNNING)
 
     def _stored(self, scope: Scope, fingerprint: bytes, found: _Claim) -> Replay:
         kept = msgspec.convert(found, _Kept, from_attributes=True)
@@ -227,7 +232,3 @@ def _bad_key() -> Malformed:
         "Idempotency-Key must be 1 to 255 visible ASCII characters, quoted or bare.",
         code="idempotency.bad_key",
     )
-
-
-def _in_flight() -> InFlight:
-    return InFlight("The first request with this Idempotency-Key is still running. Try again.")
