@@ -1,4 +1,4 @@
-"""The SQL of identity. An e-mail address and a secret are looked up before the organization is known.
+"""The SQL of identity. E-mail addresses and secrets are looked up before one knows whose they are.
 
 Whoever starts or refreshes a session locks the membership for sharing first, and whoever changes
 one changes it before the sessions: so no session outlives the removal of its owner.
@@ -170,21 +170,20 @@ async def reopen(tx: Tx, org_id: OrgId, user: Newcomer, now: datetime) -> int:
 
 
 async def profile(db: Reader, org_id: OrgId, user_id: UserId) -> Profile:
-    return await db.one(Profile, f"SELECT {_PROFILE} FROM users WHERE org_id = $1 AND id = $2",
-                        org_id, user_id)
-
-
-_PROFILE: LiteralString = (
-    "id, email, name, email_verified_at IS NOT NULL AS email_verified, timezone,"
-    " to_char(notify_at, 'HH24:MI') AS notify_at"
-)
-
-
-async def update_profile(tx: Tx, org_id: OrgId, profile: Profile) -> Profile:
-    return await tx.one(
+    return await db.one(
         Profile,
+        "SELECT id, email, name, email_verified_at IS NOT NULL AS email_verified, timezone,"
+        "       to_char(notify_at, 'HH24:MI') AS notify_at"
+        "  FROM users WHERE org_id = $1 AND id = $2",
+        org_id,
+        user_id,
+    )
+
+
+async def update_profile(tx: Tx, org_id: OrgId, profile: Profile) -> None:
+    await tx.execute(
         "UPDATE users SET name = $3, timezone = $4, notify_at = $5::text::time"
-        f" WHERE org_id = $1 AND id = $2 RETURNING {_PROFILE}",
+        " WHERE org_id = $1 AND id = $2",
         org_id,
         profile.id,
         profile.name,
@@ -193,9 +192,7 @@ async def update_profile(tx: Tx, org_id: OrgId, profile: Profile) -> Profile:
     )
 
 
-async def set_active_workspace(
-    tx: Tx, org_id: OrgId, user_id: UserId, workspace_id: UUID
-) -> None:
+async def set_active_workspace(tx: Tx, org_id: OrgId, user_id: UserId, workspace_id: UUID) -> None:
     await tx.execute(
         "UPDATE memberships SET workspace_id = $3 WHERE org_id = $1 AND user_id = $2",
         org_id,
@@ -279,14 +276,14 @@ async def replace_password(
     tx: Tx, org_id: OrgId, user_id: UserId, old: str | None, new: str
 ) -> bool:
     """Replace this password by that; False when it is not the password any more."""
-    return 1 == await tx.execute(
-        "UPDATE users SET password_hash = $4"
-        " WHERE org_id = $1 AND id = $2 AND password_hash = $3",
+    touched = await tx.execute(
+        "UPDATE users SET password_hash = $4 WHERE org_id = $1 AND id = $2 AND password_hash = $3",
         org_id,
         user_id,
         old,
         new,
     )
+    return touched == 1
 
 
 async def reset_password(
@@ -307,13 +304,14 @@ async def reset_password(
 
 async def verify_email(tx: Tx, org_id: OrgId, user_id: UserId, now: datetime) -> bool:
     """Mark the address as verified; False when it was already."""
-    return 1 == await tx.execute(
+    touched = await tx.execute(
         "UPDATE users SET email_verified_at = $3"
         " WHERE org_id = $1 AND id = $2 AND email_verified_at IS NULL",
         org_id,
         user_id,
         now,
     )
+    return touched == 1
 
 
 async def insert_session(
@@ -389,6 +387,12 @@ async def sessions(
     )
 
 
+_END: LiteralString = (
+    "UPDATE sessions SET revoked_at = $3 WHERE org_id = $1 AND user_id = $2"
+    "   AND revoked_at IS NULL AND expires_at > $3 AND "
+)
+
+
 async def end_sessions(
     tx: Tx,
     org_id: OrgId,
@@ -404,11 +408,7 @@ async def end_sessions(
         where.add("family_id = {}", only)
     if but is not None:
         where.add("family_id <> {}", but)
-    ended = await tx.values(
-        "UPDATE sessions SET revoked_at = $3 WHERE org_id = $1 AND user_id = $2"
-        f"   AND revoked_at IS NULL AND expires_at > $3 AND {where.sql} RETURNING family_id",
-        *where.args,
-    )
+    ended = await tx.values(_END + where.sql + " RETURNING family_id", *where.args)
     return list(dict.fromkeys(ended))
 
 
@@ -456,7 +456,7 @@ async def link_by(db: Reader, token_hash: bytes, purpose: Purpose, now: datetime
 
 async def consume(tx: Tx, link: Link, now: datetime) -> bool:
     """Use a link up, and the others for the same purpose; False when somebody was faster."""
-    return 0 < await tx.execute(
+    touched = await tx.execute(
         "UPDATE one_time_tokens SET consumed_at = $4"
         " WHERE org_id = $1 AND user_id = $2 AND purpose = $3 AND consumed_at IS NULL"
         "   AND EXISTS (SELECT FROM one_time_tokens t"
@@ -467,6 +467,7 @@ async def consume(tx: Tx, link: Link, now: datetime) -> bool:
         now,
         link.id,
     )
+    return touched > 0
 
 
 async def addressee(db: Reader, email: str) -> Addressee | None:
@@ -480,13 +481,10 @@ async def addressee(db: Reader, email: str) -> Addressee | None:
     )
 
 
-_TOKEN: LiteralString = "id, name, type, scopes, last_used_at, expires_at, created_at"
-
-
 async def tokens(db: Reader, org_id: OrgId, user_id: UserId) -> list[ApiToken]:
     return await db.all(
         ApiToken,
-        f"SELECT {_TOKEN} FROM api_tokens"
+        "SELECT id, name, type, scopes, last_used_at, expires_at, created_at FROM api_tokens"
         " WHERE org_id = $1 AND user_id = $2 AND revoked_at IS NULL ORDER BY id DESC",
         org_id,
         user_id,
@@ -519,7 +517,8 @@ async def revoke_token(
     return await tx.one(
         ApiToken,
         "UPDATE api_tokens SET revoked_at = $4"
-        f" WHERE org_id = $1 AND user_id = $2 AND id = $3 AND revoked_at IS NULL RETURNING {_TOKEN}",
+        " WHERE org_id = $1 AND user_id = $2 AND id = $3 AND revoked_at IS NULL"
+        " RETURNING id, name, type, scopes, last_used_at, expires_at, created_at",
         org_id,
         user_id,
         token_id,

@@ -5,7 +5,6 @@ from rytask.modules.identity.model import (
     ApiToken,
     AuthResult,
     CreatedToken,
-    Door,
     Profile,
     Session,
     SessionId,
@@ -63,9 +62,7 @@ async def refresh(
     A refresh token is good once. Within ten seconds it gives the same successor again; presented
     later, its session is ended.
     """
-    return await service.refresh(
-        work, service.door(bearers, settings, request), data.refresh_token
-    )
+    return await service.refresh(work, service.door(bearers, settings, request), data.refresh_token)
 
 
 @routes.route(
@@ -192,7 +189,6 @@ async def list_api_tokens(ctx: Reading) -> list[ApiToken]:
     "/api-tokens",
     permission="tokens:write",
     operation_id="create_api_token",
-    secret=True,
 )
 async def create_api_token(ctx: Writing, data: TokenBody) -> CreatedToken:
     """Make a personal access token. Its secret is shown this once."""

@@ -84,8 +84,8 @@ class ProfileBody(Body):
     name: PersonName | UnsetType = UNSET
     timezone: (
         Annotated[str, Meta(max_length=64, description="IANA; null: the organization's")]
-        | None
         | UnsetType
+        | None
     ) = UNSET
     notify_at: TimeOfDay | UnsetType = UNSET
 

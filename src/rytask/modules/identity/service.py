@@ -110,7 +110,7 @@ async def sign_in(
             raise _wrong()
         result = await _start(ctx, standing, door)
     if better:
-        # Apart, because the session's transaction shares its lock on the person with other sign-ins.
+        # Apart: the session's transaction shares its lock on the person with other sign-ins.
         async with work.database.transaction() as tx:
             await queries.replace_password(
                 tx, ctx.org_id, ctx.actor.me, knock.password_hash, better
@@ -124,9 +124,7 @@ def door(bearers: Bearers, settings: Settings, request: Request) -> Door:
     return Door(bearers, settings, request.ip, agent[:200] if agent else None)
 
 
-async def start_session(
-    ctx: Writing, user_id: UserId, door: Door
-) -> AuthResult:
+async def start_session(ctx: Writing, user_id: UserId, door: Door) -> AuthResult:
     """Start a session for somebody who has just proved who they are."""
     standing = await queries.standing(ctx.db, ctx.org_id, user_id)
     if standing is None:
@@ -134,9 +132,7 @@ async def start_session(
     return await _start(ctx, standing, door)
 
 
-async def refresh(
-    work: Work, door: Door, token: str
-) -> AuthResult:
+async def refresh(work: Work, door: Door, token: str) -> AuthResult:
     """Exchange a refresh token for its successor and a new access token.
 
     Presented again within ten seconds (or at the same time), it gives the same successor. Later,
@@ -178,9 +174,7 @@ async def sign_out(ctx: Writing) -> None:
 
 async def sessions(ctx: Reading) -> list[Session]:
     """Where the person is signed in, the latest first."""
-    return await queries.sessions(
-        ctx.db, ctx.org_id, ctx.actor.me, ctx.actor.session_id, ctx.now
-    )
+    return await queries.sessions(ctx.db, ctx.org_id, ctx.actor.me, ctx.actor.session_id, ctx.now)
 
 
 async def end_session(ctx: Writing, session_id: SessionId) -> None:
@@ -207,8 +201,10 @@ async def change_profile(ctx: Writing, body: ProfileBody) -> Profile:
     changed = [name for name, value in given.items() if getattr(before, name) != value]
     if not changed:
         return before
-    ctx.record(ProfileChanged(subject_id=before.id, fields=changed))
-    return await queries.update_profile(ctx.db, ctx.org_id, structs.replace(before, **given))
+    after = structs.replace(before, **given)
+    await queries.update_profile(ctx.db, ctx.org_id, after)
+    ctx.record(ProfileChanged(subject_id=after.id, fields=changed))
+    return after
 
 
 async def set_active_workspace(ctx: Writing, workspace_id: UUID) -> None:
@@ -260,9 +256,7 @@ async def request_link(work: Work, settings: Settings, email: str, purpose: Purp
             await send_link(ctx, settings, addressee.user_id, purpose)
 
 
-async def send_link(
-    ctx: Writing, settings: Settings, user_id: UserId, purpose: Purpose
-) -> None:
+async def send_link(ctx: Writing, settings: Settings, user_id: UserId, purpose: Purpose) -> None:
     """Mail a one-time link to a person."""
     link_id = new_id()
     await queries.insert_link(
@@ -279,7 +273,7 @@ async def send_link(
 
 
 def secret_of(settings: Settings, link_id: UUID, purpose: Purpose) -> str:
-    """A link's secret: derived from its id, so that it is kept nowhere and a retry mails the same."""
+    """A link's secret: derived from its id, so it is kept nowhere, and a retry mails the same."""
     return crypto.successor(settings.signing_secret, f"{_PREFIX[purpose]}{link_id}")
 
 
@@ -342,9 +336,7 @@ async def create_token(ctx: Writing, body: TokenBody) -> CreatedToken:
         created_at=ctx.now,
         secret=secret,
     )
-    await queries.insert_token(
-        ctx.db, ctx.org_id, ctx.actor.me, token, crypto.digest(secret)
-    )
+    await queries.insert_token(ctx.db, ctx.org_id, ctx.actor.me, token, crypto.digest(secret))
     ctx.record(
         TokenCreated(
             subject_id=token.id,
@@ -487,9 +479,7 @@ async def _admit(
     raise _wrong()
 
 
-async def _start(
-    ctx: Writing, standing: Standing, door: Door
-) -> AuthResult:
+async def _start(ctx: Writing, standing: Standing, door: Door) -> AuthResult:
     family_id, token = SessionId(new_id()), crypto.token("rytask_ref_")
     await _keep(ctx, standing.id, family_id, token, door)
     ctx.record(SessionStarted(subject_id=standing.id, session_id=family_id))
@@ -509,7 +499,7 @@ async def _keep(
         user_id,
         family_id,
         crypto.digest(token),
-        client,
+        door,
         ctx.now,
         timedelta(seconds=door.settings.refresh_token_ttl_seconds),
     )
@@ -535,15 +525,15 @@ def _result(
         source="WEB",
     )
     user = User(standing.id, standing.email, standing.name, standing.email_verified)
-    return AuthResult(door.bearers.issue(actor), token, door.settings.access_token_ttl_seconds, user)
+    return AuthResult(
+        door.bearers.issue(actor), token, door.settings.access_token_ttl_seconds, user
+    )
 
 
 async def _end_sessions(
     ctx: Writing, user_id: UserId, *, only: UUID | None = None, but: UUID | None = None
 ) -> list[SessionId]:
-    ended = await queries.end_sessions(
-        ctx.db, ctx.org_id, user_id, ctx.now, only=only, but=but
-    )
+    ended = await queries.end_sessions(ctx.db, ctx.org_id, user_id, ctx.now, only=only, but=but)
     if ended:
         await auth.revoke(ctx.db, *ended)
         ctx.record(SessionsEnded(subject_id=user_id, session_ids=list(ended)))

@@ -30,8 +30,8 @@ class OrgRow(msgspec.Struct, frozen=True):
 
 _ORG: LiteralString = (
     "SELECT o.id, o.name, o.slug, o.settings,"
-    "       (SELECT w.id FROM workspaces w WHERE w.org_id = o.id ORDER BY w.created_at, w.id LIMIT 1"
-    "       ) AS workspace_id"
+    "       (SELECT w.id FROM workspaces w WHERE w.org_id = o.id"
+    "         ORDER BY w.created_at, w.id LIMIT 1) AS workspace_id"
     "  FROM organizations o WHERE o.deleted_at IS NULL"
 )
 
@@ -59,7 +59,7 @@ async def first_orgs(db: Reader) -> list[OrgRow]:
 
 async def insert_org(tx: Tx, org_id: OrgId, name: str, slug: str, now: datetime) -> bool:
     """False when the slug is taken."""
-    return 1 == await tx.execute(
+    touched = await tx.execute(
         "INSERT INTO organizations (id, name, slug, created_at, updated_at)"
         " VALUES ($1, $2, $3, $4, $4) ON CONFLICT (slug) DO NOTHING",
         org_id,
@@ -67,6 +67,7 @@ async def insert_org(tx: Tx, org_id: OrgId, name: str, slug: str, now: datetime)
         slug,
         now,
     )
+    return touched == 1
 
 
 async def update_org(
@@ -115,7 +116,7 @@ async def workspace(db: Reader, org_id: OrgId, workspace_id: WorkspaceId) -> Wor
 
 async def insert_workspace(tx: Tx, org_id: OrgId, workspace: Workspace, now: datetime) -> bool:
     """False when the slug is taken."""
-    return 1 == await tx.execute(
+    touched = await tx.execute(
         "INSERT INTO workspaces (id, org_id, name, slug, created_at) VALUES ($1, $2, $3, $4, $5)"
         " ON CONFLICT (org_id, slug) DO NOTHING",
         workspace.id,
@@ -124,6 +125,7 @@ async def insert_workspace(tx: Tx, org_id: OrgId, workspace: Workspace, now: dat
         workspace.slug,
         now,
     )
+    return touched == 1
 
 
 async def rename_workspace(
@@ -193,23 +195,25 @@ async def open_invite_by_id(
 
 async def accept_invite(tx: Tx, org_id: OrgId, invite_id: InviteId, now: datetime) -> bool:
     """Use an invitation up; False when somebody was faster."""
-    return 1 == await tx.execute(
+    touched = await tx.execute(
         "UPDATE invitations SET accepted_at = $3 WHERE org_id = $1 AND id = $2"
         "   AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > $3",
         org_id,
         invite_id,
         now,
     )
+    return touched == 1
 
 
 async def revoke_invite(tx: Tx, org_id: OrgId, invite_id: InviteId, now: datetime) -> bool:
-    return 1 == await tx.execute(
+    touched = await tx.execute(
         "UPDATE invitations SET revoked_at = $3"
         " WHERE org_id = $1 AND id = $2 AND accepted_at IS NULL AND revoked_at IS NULL",
         org_id,
         invite_id,
         now,
     )
+    return touched == 1
 
 
 async def revoke_invites_of(

@@ -32,9 +32,7 @@ from rytask.platform.work import Reading, Work, Writing
 routes = Routes("organization")
 
 
-@routes.route(
-    "POST", "/auth/register", permission=None, operation_id="register", throttle="auth"
-)
+@routes.route("POST", "/auth/register", permission=None, operation_id="register", throttle="auth")
 async def register(
     work: Work,
     passwords: Passwords,
@@ -141,9 +139,7 @@ async def list_invites(ctx: Reading) -> list[Invite]:
     return await service.invites(ctx)
 
 
-@routes.route(
-    "POST", "/invites", permission="members:invite", operation_id="invite_member", secret=True
-)
+@routes.route("POST", "/invites", permission="members:invite", operation_id="invite_member")
 async def invite_member(ctx: Writing, settings: Settings, data: InviteBody) -> CreatedInvite:
     """Invite somebody, by mail where an address is given. The link is shown this once."""
     return await service.invite(ctx, settings, data)

@@ -25,9 +25,7 @@ class OrgBody(Body):
         | UnsetType
     ) = UNSET
     locale: (
-        Annotated[
-            str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
-        ]
+        Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
         | UnsetType
     ) = UNSET
     week_start: WeekStart | UnsetType = UNSET
@@ -41,8 +39,8 @@ class OrgBody(Body):
     working_hours: HoursBody | UnsetType = UNSET
     logo_url: (
         Annotated[str, Meta(max_length=2048, pattern=r"^https?://[^\s/?#]+[^\s]*$")]
-        | None
         | UnsetType
+        | None
     ) = UNSET
     allow_public_signup: bool | UnsetType = UNSET
     notify_at: TimeOfDay | UnsetType = UNSET

@@ -68,8 +68,10 @@ async def found(
     workspace_id: WorkspaceId | None = None,
     owner_id: UserId | None = None,
 ) -> Founded:
-    """Found the organization that `ctx` is of, `work.writing(system(org_id))` with an id yet unused:
-    with a first workspace, "Default", and an owner whose address counts as verified.
+    """Found an organization, its first workspace, "Default", and its owner, who counts as verified.
+
+    `ctx` is `work.writing(system(org_id))` with an id that is not used yet: it becomes that of the
+    organization.
     """
     founded = Founded(
         ctx.org_id, workspace_id or WorkspaceId(new_id()), owner_id or UserId(new_id())
@@ -132,8 +134,9 @@ async def change(ctx: Writing, body: OrgBody) -> Organization:
 
 
 async def delete(ctx: Writing) -> None:
-    """Delete the organization, for good as far as its people can tell: nothing of theirs works after
-    a second, and their e-mail addresses are free.
+    """Delete the organization: nothing works for its people after a second.
+
+    Its rows stay for now; their e-mail addresses are free at once.
     """
     await queries.delete_org(ctx.db, ctx.org_id, ctx.now)
     await identity.close_accounts(ctx)
@@ -308,9 +311,7 @@ async def accept(
     """
     invite = await _open(work, token)
     name, email, password = _introduced(invite, body, visitor)
-    account = await identity.account_of(
-        work.reading(system(invite.org_id)), email
-    )
+    account = await identity.account_of(work.reading(system(invite.org_id)), email)
     returns = account is not None and account.deactivated_at is not None and invite.email
     newcomer = Newcomer(
         id=account.user_id if account and returns else UserId(new_id()),
@@ -403,9 +404,7 @@ async def _open_to_all(db: Reader, slug: str | None) -> queries.OrgRow:
 async def _open(work: Work, token: str) -> OpenInvite:
     invite = None
     if crypto.token_ok(token):
-        invite = await queries.open_invite(
-            work.database.reader, crypto.digest(token), work.clock()
-        )
+        invite = await queries.open_invite(work.database.reader, crypto.digest(token), work.clock())
     if invite is None:
         raise _gone()
     return invite
@@ -434,9 +433,7 @@ def _introduced(
     if not email:
         raise Malformed("Say your e-mail address to join.", code="invite.who_are_you")
     if invite.email and email.lower() != invite.email.lower():
-        raise Invalid(
-            "This invitation is for another e-mail address.", code="invite.other_address"
-        )
+        raise Invalid("This invitation is for another e-mail address.", code="invite.other_address")
     return body.name.strip(), email, body.password
 
 
