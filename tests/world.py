@@ -273,10 +273,12 @@ class World:
                 self.worlds.password_hash,
             )
             await tx.execute(
-                "INSERT INTO memberships (org_id, user_id, role) VALUES ($1, $2, $3)",
+                "INSERT INTO memberships (org_id, user_id, role, workspace_id)"
+                " VALUES ($1, $2, $3, $4)",
                 self.org_id,
                 user_id,
                 role,
+                self.workspace_id,
             )
             if project_role is not None:
                 await tx.execute(

@@ -106,16 +106,18 @@ CREATE TABLE users (
     created_at         timestamptz NOT NULL DEFAULT now(),
     UNIQUE (org_id, id)
 );
-CREATE UNIQUE INDEX users_email ON users (lower(email));
+CREATE UNIQUE INDEX users_email ON users (lower(email)) WHERE deactivated_at IS NULL;
 
 CREATE TABLE memberships (
     org_id          uuid NOT NULL,
     user_id         uuid NOT NULL,
     role            text NOT NULL CHECK (role IN ('OWNER', 'ADMIN', 'MEMBER', 'VIEWER', 'GUEST')),
+    workspace_id    uuid NOT NULL,
     deactivated_at  timestamptz,
     created_at      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (org_id, user_id),
-    FOREIGN KEY (org_id, user_id) REFERENCES users (org_id, id) ON DELETE CASCADE
+    FOREIGN KEY (org_id, user_id) REFERENCES users (org_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (org_id, workspace_id) REFERENCES workspaces (org_id, id)
 );
 
 CREATE TABLE sessions (

@@ -183,6 +183,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(description="The sender of mails, such as `RyTask <rytask@example.com>`")
     ] = ""
 
+    log_mail_links: Annotated[
+        bool,
+        Meta(
+            description="`1` writes the links of mails to the log while there is no `SMTP_URL`."
+            " Whoever reads the log can use them: for a machine of your own only."
+        ),
+    ] = False
+
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="What is logged")
     ] = "INFO"
@@ -201,6 +209,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def signing_key(self) -> str:
         """The secret that every process shares: other secrets are derived from it."""
         return self.jwt_private_key or self.jwt_secret
+
+    @property
+    def signing_secret(self) -> str:
+        """What other secrets are derived from: the same in every process."""
+        return self.jwt_secret or self.jwt_private_key
 
     @property
     def slack(self) -> bool:

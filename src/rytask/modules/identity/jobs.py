@@ -1,0 +1,45 @@
+"""Mail for people, and the sweeping up after them."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from rytask.modules.identity import queries, service
+from rytask.platform.ids import OrgId
+from rytask.platform.jobs import Tools, every, job
+from rytask.platform.post import Letter, post
+
+
+@job("identity.send_link", attempts=10)
+async def send_link(tools: Tools, org_id: OrgId, link_id: UUID) -> None:
+    """Mail a one-time link. Sent twice, it is the same mail with the same link."""
+    work = tools.work
+    link = await queries.link(work.database.reader, org_id, link_id, work.clock())
+    if link is None:
+        return
+    token = service.secret_of(tools.settings, link.id, link.purpose)
+    if link.purpose == "EMAIL_VERIFY":
+        subject, path = "Confirm your e-mail address", "verify-email"
+        text = "please confirm that this is your e-mail address (within two days):"
+    else:
+        subject, path = "Choose a new password", "reset"
+        text = (
+            "somebody asked for a new password for your account. If it was you, choose one within"
+            " an hour. If not, there is nothing to do:"
+        )
+    await post(
+        tools,
+        Letter(
+            id=link.id,
+            to=link.email,
+            subject=f"{subject} for RyTask",
+            text=f"Hello {link.name},\n\n{text}",
+            link=f"{tools.settings.app_base_url}/{path}?token={token}",
+        ),
+    )
+
+
+@every(timedelta(hours=1), "identity.purge")
+async def purge(tools: Tools) -> None:
+    """Delete sessions, links and counts that no one can use any more."""
+    async with tools.work.database.transaction() as tx:
+        await queries.purge(tx, tools.work.clock())

@@ -1,0 +1,188 @@
+"""People, and what they sign in with."""
+
+from datetime import datetime
+from typing import Literal, NewType
+from uuid import UUID
+
+import msgspec
+
+from rytask.platform.auth import Bearers
+from rytask.platform.ids import OrgId, UserId
+from rytask.platform.settings import Settings
+from rytask.platform.work import OrgRole
+
+SessionId = NewType("SessionId", UUID)
+"""A family of refresh tokens: one sign-in, however often it was refreshed."""
+TokenId = NewType("TokenId", UUID)
+TokenType = Literal["PAT", "MCP"]
+Purpose = Literal["EMAIL_VERIFY", "PASSWORD_RESET"]
+
+
+class User(msgspec.Struct, frozen=True, rename="camel"):
+    """A person."""
+
+    id: UserId
+    email: str
+    name: str
+    email_verified: bool
+
+
+class Person(msgspec.Struct, frozen=True):
+    """A person, as other modules need them."""
+
+    id: UserId
+    name: str
+    email: str
+
+
+class Profile(msgspec.Struct, frozen=True, rename="camel"):
+    """A person, and how they like it. Without a time zone, the organization's is theirs."""
+
+    id: UserId
+    email: str
+    name: str
+    email_verified: bool
+    timezone: str | None
+    notify_at: str
+
+
+class Membership(msgspec.Struct, frozen=True, rename="camel"):
+    """A person's role. `deactivatedAt` is when they were removed."""
+
+    user_id: UserId
+    user: User
+    role: OrgRole
+    deactivated_at: datetime | None
+
+
+class AuthResult(msgspec.Struct, frozen=True, rename="camel"):
+    """A session. The access token is good for `expiresIn` seconds, the refresh token once."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    user: User
+
+
+class Session(msgspec.Struct, frozen=True, rename="camel"):
+    """One sign-in that is still good."""
+
+    id: SessionId
+    user_agent: str | None
+    ip: str | None
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    current: bool
+
+
+class ApiToken(msgspec.Struct, frozen=True, rename="camel"):
+    """A personal access token, without its secret."""
+
+    id: TokenId
+    name: str
+    type: TokenType
+    scopes: list[str]
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    created_at: datetime
+
+
+class CreatedToken(ApiToken, frozen=True, rename="camel"):
+    """A new token. Its secret is shown this once."""
+
+    secret: str
+
+
+class Door(msgspec.Struct, frozen=True):
+    """What it takes to let somebody in, and where they come from."""
+
+    bearers: Bearers
+    settings: Settings
+    ip: str
+    user_agent: str | None = None
+
+
+class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody about to join the organization. `notify_at` is HH:MM."""
+
+    id: UserId
+    email: str
+    name: str
+    password_hash: str
+    role: OrgRole
+    workspace_id: UUID
+    verified: bool
+    notify_at: str
+
+
+class Knock(msgspec.Struct, frozen=True):
+    """Whom an e-mail address belongs to, if anybody, and whether it is locked from this address."""
+
+    locked_until: datetime | None
+    user_id: UserId | None
+    org_id: OrgId | None
+    password_hash: str | None
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """An active member, as a session needs them."""
+
+    id: UserId
+    email: str
+    name: str
+    email_verified: bool
+    password_hash: str | None
+    role: OrgRole
+    workspace_id: UUID
+
+
+class KeptSession(msgspec.Struct, frozen=True):
+    """A refresh token as it is kept."""
+
+    id: UUID
+    org_id: OrgId
+    user_id: UserId
+    family_id: SessionId
+    expires_at: datetime
+    rotated_at: datetime | None
+    revoked_at: datetime | None
+
+
+class TokenInUse(msgspec.Struct, frozen=True):
+    """A personal access token that is good now, and its owner."""
+
+    id: TokenId
+    org_id: OrgId
+    user_id: UserId
+    type: TokenType
+    scopes: list[str]
+    last_used_at: datetime | None
+    role: OrgRole
+    workspace_id: UUID
+
+
+class Addressee(msgspec.Struct, frozen=True):
+    """Whom a link would be sent to."""
+
+    org_id: OrgId
+    user_id: UserId
+    email_verified: bool
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A one-time link that is still good, and whom it is for."""
+
+    id: UUID
+    org_id: OrgId
+    user_id: UserId
+    purpose: Purpose
+    email: str
+    name: str
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """How often something was tried lately, and until when no more is let through."""
+
+    times: int
+    locked_until: datetime | None

@@ -1,0 +1,57 @@
+"""What happened to an organization, its workspaces and its invitations."""
+
+from typing import ClassVar
+
+from rytask.platform.events import Fact
+from rytask.platform.work import OrgRole
+
+
+class OrgFounded(Fact, frozen=True, kw_only=True):
+    """The subject is the organization."""
+
+    kind: ClassVar[str] = "org.founded"
+    name: str
+
+
+class OrgChanged(Fact, frozen=True, kw_only=True):
+    """Its name or its settings; the subject is the organization."""
+
+    kind: ClassVar[str] = "org.settings_changed"
+    fields: list[str]
+
+
+class OrgDeleted(Fact, frozen=True, kw_only=True):
+    """The subject is the organization."""
+
+    kind: ClassVar[str] = "org.deleted"
+
+
+class WorkspaceCreated(Fact, frozen=True, kw_only=True):
+    """The subject is the workspace."""
+
+    kind: ClassVar[str] = "workspace.created"
+    name: str
+
+
+class WorkspaceRenamed(Fact, frozen=True, kw_only=True):
+    """The subject is the workspace."""
+
+    kind: ClassVar[str] = "workspace.renamed"
+    name: str
+
+
+class InviteCreated(Fact, frozen=True, kw_only=True):
+    """The subject of these is the invitation."""
+
+    kind: ClassVar[str] = "invite.created"
+    email: str | None
+    role: OrgRole
+
+
+class InviteAccepted(Fact, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "invite.accepted"
+    role: OrgRole
+
+
+class InviteRevoked(Fact, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "invite.revoked"

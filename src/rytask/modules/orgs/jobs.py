@@ -1,0 +1,38 @@
+"""Mail for people who are invited."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from rytask.modules.orgs import queries, service
+from rytask.modules.orgs.model import InviteId
+from rytask.platform.ids import OrgId
+from rytask.platform.jobs import Tools, every, job
+from rytask.platform.post import Letter, post
+
+
+@job("orgs.send_invite", attempts=10)
+async def send_invite(tools: Tools, org_id: OrgId, invite_id: UUID) -> None:
+    """Mail an invitation. Sent twice, it is the same mail with the same link."""
+    work = tools.work
+    invite = await queries.open_invite_by_id(
+        work.database.reader, org_id, InviteId(invite_id), work.clock()
+    )
+    if invite is None or invite.email is None:
+        return
+    await post(
+        tools,
+        Letter(
+            id=invite.id,
+            to=invite.email,
+            subject=f"Join {invite.organization_name} on RyTask",
+            text=f"Hello,\n\nyou are invited to join {invite.organization_name} on RyTask:",
+            link=service.link_of(tools.settings, invite.id),
+        ),
+    )
+
+
+@every(timedelta(days=1), "orgs.purge")
+async def purge(tools: Tools) -> None:
+    """Delete invitations that lapsed a month ago."""
+    async with tools.work.database.transaction() as tx:
+        await queries.purge_invites(tx, tools.work.clock())
