@@ -18,7 +18,7 @@ from rytask.platform.auth import permissions
 from rytask.platform.db import Database
 from rytask.platform.ids import OrgId, UserId, new_id
 from rytask.platform.settings import Settings
-from rytask.platform.work import Actor, OrgRole, Work
+from rytask.platform.work import Actor, OrgRole, Work, system
 
 PASSWORD = "correct horse battery"
 
@@ -191,13 +191,14 @@ class World:
     @classmethod
     async def made(cls, worlds: Worlds) -> Self:
         mark = uuid4().hex[:12]
-        founded = await first_run.found(
-            worlds.api.work,
-            organization_name=f"Org {mark}",
-            owner_name="Olive Owner",
-            owner_email=f"olive.{mark}@example.com",
-            password_hash=worlds.password_hash,
-        )
+        async with worlds.api.work.writing(system(OrgId(new_id()))) as ctx:
+            founded = await first_run.found(
+                ctx,
+                organization_name=f"Org {mark}",
+                owner_name="Olive Owner",
+                owner_email=f"olive.{mark}@example.com",
+                password_hash=worlds.password_hash,
+            )
         anonymous = _client(worlds)
         world = cls(
             worlds=worlds,

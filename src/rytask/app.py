@@ -75,7 +75,7 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
         work=work,
         bearers=bearers,
         limiter=Limiter(redis),
-        replays=Replays(redis, Sealer.derived(settings.signing_key, "replays")),
+        replays=Replays(redis, Sealer.derived(settings.signing_secret, "replays")),
         limits={
             "default": Limits(settings.throttle_max_requests, settings.throttle_window_seconds),
             "auth": Limits(

@@ -1,12 +1,24 @@
-"""The first run: one organization, its owner and a project to start with, in one transaction."""
+"""The first run: an organization, its owner and a project to start with, in one transaction."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 
+from rytask.modules.identity import service as identity
+from rytask.modules.identity.model import AuthResult
 from rytask.modules.orgs import service as orgs
-from rytask.platform.http import Body, Routes
-from rytask.platform.work import Work
+from rytask.modules.orgs.model import WorkspaceId
+from rytask.modules.projects import service as projects
+from rytask.modules.projects.schemas import NewProject
+from rytask.platform.auth import Bearers
+from rytask.platform.crypto import Passwords
+from rytask.platform.errors import Conflict
+from rytask.platform.http import Body, Request, Routes
+from rytask.platform.ids import OrgId, ProjectId, UserId, new_id
+from rytask.platform.settings import Settings
+from rytask.platform.work import Work, Writing, system
 
 routes = Routes("first run")
 _LOCK = 7_239_181_403
@@ -19,13 +31,110 @@ class Availability(msgspec.Struct, frozen=True):
 
 
 class FirstRun(Body):
-    organization_name: Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
-    owner_name: Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
-    owner_email: Annotated[str, msgspec.Meta(min_length=3, max_length=254)]
+    """Who runs this installation, and for whom."""
+
+    organization_name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=r"\S")]
+    owner_name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=r"\S")]
+    owner_email: Annotated[str, msgspec.Meta(max_length=254, pattern=r"^\s*[^\s@]+@[^\s@]+\s*$")]
     owner_password: Annotated[str, msgspec.Meta(min_length=8, max_length=200)]
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is after the first run."""
+
+    org_id: OrgId
+    workspace_id: UUID
+    owner_id: UserId
+    project_id: ProjectId
+    key_prefix: str
+    statuses: Mapping[str, UUID]
+    """Ids by name."""
+
+
+class StartingIds(msgspec.Struct, frozen=True, kw_only=True):
+    """Ids given beforehand, so that the demo is the same everywhere."""
+
+    org_id: OrgId
+    workspace_id: UUID
+    owner_id: UserId
+    project_id: ProjectId
+    status_ids: Sequence[UUID]
 
 
 @routes.route("GET", "/setup", permission=None, operation_id="get_setup")
 async def get_setup(work: Work) -> Availability:
     """Say whether this installation still waits for its first organization."""
     return Availability(not await orgs.any_exists(work.database.reader))
+
+
+@routes.route("POST", "/setup", permission=None, operation_id="create_setup", throttle="auth")
+async def create_setup(
+    work: Work,
+    passwords: Passwords,
+    bearers: Bearers,
+    settings: Settings,
+    request: Request,
+    data: FirstRun,
+) -> AuthResult:
+    """Make the first organization, its owner and a project. Open until somebody has done it."""
+    if await orgs.any_exists(work.database.reader):
+        raise _taken()
+    password_hash = await passwords.hash(data.owner_password)
+    async with work.writing(system(OrgId(new_id()))) as ctx:
+        await ctx.db.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        if await orgs.any_exists(ctx.db):
+            raise _taken()
+        start = await found(
+            ctx,
+            organization_name=data.organization_name,
+            owner_name=data.owner_name,
+            owner_email=data.owner_email,
+            password_hash=password_hash,
+        )
+        return await identity.start_session(
+            ctx, start.owner_id, identity.door(bearers, settings, request)
+        )
+
+
+async def found(
+    ctx: Writing,
+    *,
+    organization_name: str,
+    owner_name: str,
+    owner_email: str,
+    password_hash: str,
+    project_name: str = "Getting started",
+    key_prefix: str = "GO",
+    ids: StartingIds | None = None,
+) -> Start:
+    """Found the organization of `ctx`, with an owner who is verified, and its first project."""
+    founded = await orgs.found(
+        ctx,
+        organization_name=organization_name,
+        owner_name=owner_name,
+        owner_email=owner_email,
+        password_hash=password_hash,
+        workspace_id=WorkspaceId(ids.workspace_id) if ids else None,
+        owner_id=ids.owner_id if ids else None,
+    )
+    project = await projects.create_project(
+        ctx,
+        NewProject(name=project_name, key_prefix=key_prefix),
+        project_id=ids.project_id if ids else None,
+        status_ids=ids.status_ids if ids else None,
+        workspace_id=founded.workspace_id,
+        admin_id=founded.owner_id,
+    )
+    statuses = await projects.list_statuses(ctx, project.id)
+    return Start(
+        org_id=founded.org_id,
+        workspace_id=founded.workspace_id,
+        owner_id=founded.owner_id,
+        project_id=project.id,
+        key_prefix=project.key_prefix,
+        statuses={status.name: status.id for status in statuses},
+    )
+
+
+def _taken() -> Conflict:
+    return Conflict("This installation is set up already. Sign in instead.", code="setup.done")

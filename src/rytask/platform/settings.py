@@ -206,11 +206,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
     @property
-    def signing_key(self) -> str:
-        """The secret that every process shares: other secrets are derived from it."""
-        return self.jwt_private_key or self.jwt_secret
-
-    @property
     def signing_secret(self) -> str:
         """What other secrets are derived from: the same in every process."""
         return self.jwt_secret or self.jwt_private_key
