@@ -75,9 +75,11 @@ async def tick(tools: jobs.Tools) -> None:
 async def opened(database_url: str, hint: Callable[[], None]) -> AsyncIterator[jobs.Tools]:
     database = await Database.connect(database_url)
     work = Work(database, heard=heard(), attempts=jobs.attempts_of, hint=hint)
-    async with aiohttp.ClientSession() as http:
-        yield jobs.Tools(work=work, http=http)
-    await database.close()
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield jobs.Tools(work=work, http=http)
+    finally:
+        await database.close()
 
 
 @asynccontextmanager

@@ -179,10 +179,11 @@ async def test_counts_say_how_many_and_for_how_long(it: Lab) -> None:
 
 async def test_a_worker_that_died_loses_its_jobs_to_another(it: Lab) -> None:
     await it.ask("lab.write", "pushed", "running", "poison")
-    ended = "due_at = now() - interval '1 second' WHERE arg ="
-    await it.sql(f"UPDATE jobs SET state = 'queued', {ended} '\"pushed\"'")
-    await it.sql(f"UPDATE jobs SET state = 'running', attempts = 1, {ended} '\"running\"'")
-    await it.sql(f"UPDATE jobs SET state = 'running', attempts = 50, {ended} '\"poison\"'")
+    await it.sql(
+        "UPDATE jobs SET due_at = now() - interval '1 second',"
+        "   state = CASE arg #>> '{}' WHEN 'pushed' THEN 'queued' ELSE 'running' END,"
+        "   attempts = CASE arg #>> '{}' WHEN 'pushed' THEN 0 WHEN 'running' THEN 1 ELSE 50 END"
+    )
     async with it.worker():
 
         async def only_the_poison_is_left() -> bool:

@@ -130,7 +130,7 @@ async def give_back(tx: Tx, held: Iterable[Held]) -> None:
     )
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Job(msgspec.Struct, frozen=True, rename="camel"):
     """A job as the operator sees it."""
 
     id: int

@@ -107,8 +107,10 @@ class Consumer:
         while not self._closing:
             self._worker = self._open()
             self._running = asyncio.create_task(self._worker.run())
-            await asyncio.wait({self._running})
+            (end,) = await asyncio.gather(self._running, return_exceptions=True)
             if not self._closing:
+                if not isinstance(end, AWAY):
+                    log.error("queue.consumer_ended", queue=self._queue, why=repr(end))
                 await self._shut(within=0.0)
                 await asyncio.sleep(1.0)
 

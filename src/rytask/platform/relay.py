@@ -39,10 +39,11 @@ class Relay:
         self._schedules = jobs.scheduled()
         self._registered = False
         self._away = False
+        self._stopping = False
 
     async def run(self) -> None:
-        """Relay for ever, through outages of PostgreSQL and of Redis."""
-        while True:
+        """Relay until `stop`, through outages of PostgreSQL and of Redis."""
+        while not self._stopping:
             self._wake.clear()
             try:
                 pause = await self._look()
@@ -63,6 +64,10 @@ class Relay:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
 
     async def _look(self) -> float:
         """Push what is due; for how many seconds to rest, unless woken."""

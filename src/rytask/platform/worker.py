@@ -6,6 +6,7 @@ back at once for another worker.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from time import perf_counter
 
 import structlog
@@ -34,37 +35,33 @@ async def run_worker(
     `wake` makes the relay look at once: set it where this process commits work (`Work(hint=…)`).
     """
     queues = Queues(redis_url)
+    relay = Relay(tools.work.database, queues, wake)
     runner = Runner(tools)
     consumers = [
         Consumer(redis_url, "work", runner.one_by_one),
         Consumer(redis_url, "calls", runner.together),
     ]
-    background = [
-        asyncio.create_task(work)
-        for work in (
-            Relay(tools.work.database, queues, wake).run(),
-            listen(redis_url, wake.set),
-            runner.keep_leases(),
-            *(consumer.consume() for consumer in consumers),
-        )
-    ]
+    listening = asyncio.create_task(listen(redis_url, wake.set))
     stopping = asyncio.create_task(stop.wait())
+    working = [
+        asyncio.create_task(work)
+        for work in (relay.run(), runner.keep_leases(), *(c.consume() for c in consumers))
+    ]
     try:
-        ended, _ = await asyncio.wait([stopping, *background], return_when=asyncio.FIRST_COMPLETED)
-        for task in ended:
-            task.result()
+        await asyncio.wait([stopping, listening, *working], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        relaying, listening, *_ = background
-        relaying.cancel()
+        stopping.cancel()
         listening.cancel()
+        relay.stop()
         runner.stop()
-        closing = [asyncio.create_task(c.close(within=_DRAIN + 1)) for c in consumers]
-        await runner.drain(within=_DRAIN)
-        await asyncio.wait(closing)
-        for task in (stopping, *background):
-            task.cancel()
-        await asyncio.gather(stopping, *background, *closing, return_exceptions=True)
+        await asyncio.gather(
+            runner.drain(within=_DRAIN), *(c.close(within=_DRAIN + 1) for c in consumers)
+        )
+        ends = await asyncio.gather(stopping, listening, *working, return_exceptions=True)
         await queues.close()
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
 
 
 class Runner:
@@ -76,6 +73,7 @@ class Runner:
         self._held: dict[int, outbox.Claimed] = {}
         self._batches: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._drained = asyncio.Event()
 
     async def one_by_one(self, ids: Sequence[int]) -> None:
         """Run a batch in its order: for rows that keep the database busy, not the network."""
@@ -86,9 +84,11 @@ class Runner:
         await self._in_a_task(self._batch(ids, self._at_once))
 
     async def keep_leases(self) -> None:
-        """Extend the leases of what is held, for ever. Losing one costs a second run, not more."""
-        while True:
-            await asyncio.sleep(_HEARTBEAT)
+        """Extend the leases of what is held, until all is drained."""
+        while not self._drained.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HEARTBEAT):
+                    await self._drained.wait()
             if self._held:
                 try:
                     async with self._tools.work.database.transaction() as tx:
@@ -108,6 +108,7 @@ class Runner:
             batch.cancel()
         if self._batches:
             await asyncio.wait(self._batches)
+        self._drained.set()
 
     async def _in_a_task(self, batch: Coroutine[None, None, None]) -> None:
         """Run a batch so that `drain` may cut it off without cutting off the consumer."""
