@@ -25,7 +25,7 @@ _pushed = Counter("rytask_jobs_pushed_total", "Jobs pushed to the queue", ["queu
 _POLL = 1.0
 _PACE = 0.01  # between two looks: under load, jobs that come meanwhile make a batch
 _FULL = 0.05
-_PER_NAME = 100
+_PER_NAME = 200
 _LARGEST = 25
 _DEEPEST: dict[jobs.Queue, int] = {"work": 40, "calls": 10}  # batches
 
@@ -114,7 +114,7 @@ def batches(rows: Sequence[outbox.Pushable]) -> list[list[int]]:
     Alone, because it may be the one that kills its worker, and its neighbours with it.
     """
     fresh = [row.id for row in rows if row.attempts == 0]
-    size = min(_LARGEST, math.isqrt(len(fresh)) or 1)
+    size = min(_LARGEST, 2 * math.isqrt(len(fresh)) or 1)
     return [fresh[start : start + size] for start in range(0, len(fresh), size)] + [
         [row.id] for row in rows if row.attempts > 0
     ]
