@@ -23,7 +23,8 @@ from rytask.platform.settings import Settings
 app = App(name="rytask", help="RyTask: an issue tracker your team hosts itself.")
 
 Port = Annotated[int, Parameter(env_var="PORT", validator=Number(gte=1, lte=65535))]
-Count = Annotated[int, Parameter(validator=Number(gte=0, lte=64))]
+AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1, lte=64))]
+NoneOrMore = Annotated[int, Parameter(validator=Number(gte=0, lte=64))]
 DataDir = Annotated[Path, Parameter(env_var="RYTASK_DATA_DIR")]
 
 _tell = partial(print, flush=True)
@@ -36,8 +37,8 @@ def up(
     *,
     port: Port = 3001,
     data_dir: DataDir = Path(".rytask"),
-    api: Count = 1,
-    workers: Count = 1,
+    api: AtLeastOne = 1,
+    workers: NoneOrMore = 1,
     demo: bool = False,
 ) -> None:
     """Run all of RyTask on this machine, with a PostgreSQL and a Valkey of its own.

@@ -1,5 +1,6 @@
 """Where the engines' programs are."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -88,8 +89,9 @@ def _can_run(program: Path, user: User) -> bool:
 
 
 def _copied(site: Path, engine: _Engine) -> Path:
-    original = (site / engine.program).stat()
-    copy = _COPIES / f"{engine.package}-{original.st_mtime_ns:x}-{original.st_size:x}"
+    with (site / engine.program).open("rb") as program:
+        edition = hashlib.file_digest(program, "blake2b").hexdigest()[:16]
+    copy = _COPIES / f"{engine.package}-{edition}"
     if copy.exists():
         return copy
     _COPIES.mkdir(exist_ok=True, parents=True)

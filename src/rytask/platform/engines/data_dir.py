@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rytask.platform.engines.launch import WORKING_DIRECTORY
 from rytask.platform.engines.supervisor import CannotRun, User
 
 _SECONDS_TO_END = 15.0
@@ -34,6 +35,12 @@ class DataDir:
             who = f"the user with id {owner}" if owner else "a user named nobody"
             raise CannotRun(f"PostgreSQL cannot run: this machine does not know {who}") from None
         return User(uid=entry.pw_uid, gid=entry.pw_gid)
+
+    @property
+    def here(self) -> str:
+        """How an engine calls the directory it is started in."""
+        other = self.user.uid != os.geteuid()
+        return f"/proc/self/fd/{WORKING_DIRECTORY}" if other else "."
 
     def made(self, name: str, user: User) -> Path:
         """A private directory of that user in here, made if need be."""

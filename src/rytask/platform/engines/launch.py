@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 
+WORKING_DIRECTORY = 100
 _PR_SET_PDEATHSIG = 1
 
 
@@ -17,6 +18,9 @@ def main(parent: int, orphaned: int, uid: int, gid: int, argv: list[str]) -> Non
     # Python ignores this one, and what is ignored stays ignored after exec.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if os.geteuid() != uid:
+        # That user may be unable to follow the path to here, so it gets the directory open.
+        os.dup2(os.open(".", os.O_RDONLY), WORKING_DIRECTORY)
+        os.chdir("/")
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)

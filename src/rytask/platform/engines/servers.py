@@ -1,6 +1,5 @@
 """PostgreSQL and Valkey, made ready and running."""
 
-import asyncio
 import os
 import re
 import shutil
@@ -14,14 +13,10 @@ from signal import Signals
 
 from rytask.platform.engines.binaries import find
 from rytask.platform.engines.data_dir import DataDir
-from rytask.platform.engines.supervisor import CannotRun, Program, kept_running, run_once
+from rytask.platform.engines.supervisor import CannotRun, Program, answer, kept_running, run_once
 
 _OLDEST_POSTGRES = 15
 _GRACE = 30.0
-
-# Reaches the directory also where its parents may not be entered: as root we change into it, then
-# become another user. PostgreSQL turns "." into the full path, which that user cannot follow.
-_HERE = "/proc/self/cwd" if Path("/proc/self/cwd").exists() else "."
 
 # Nothing of ours: an engine needs no secret of the application.
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
@@ -77,7 +72,12 @@ async def _postgres(data: DataDir) -> tuple[Program, str]:
         settings["io_method"] = "sync"  # three fewer idle processes
     program = Program(
         name="postgres",
-        argv=[str(binary), "-D", _HERE, *(f"--{key}={value}" for key, value in settings.items())],
+        argv=[
+            str(binary),
+            "-D",
+            data.here,
+            *(f"--{key}={value}" for key, value in settings.items()),
+        ],
         env=_ENVIRONMENT,
         user=user,
         cwd=cluster,
@@ -103,7 +103,7 @@ async def _make_cluster(data: DataDir, binary: Path, major: int, password: str) 
         argv=[
             str(binary.with_name("initdb")),
             "-D",
-            _HERE,
+            data.here,
             "-U",
             "postgres",
             "-A",
@@ -121,7 +121,7 @@ async def _make_cluster(data: DataDir, binary: Path, major: int, password: str) 
     database = "CREATE DATABASE rytask OWNER rytask\n"
     setup = Program(
         name="postgres",
-        argv=[str(binary), "--single", "-D", _HERE, "--exit_on_error=on", "postgres"],
+        argv=[str(binary), "--single", "-D", data.here, "--exit_on_error=on", "postgres"],
         env=_ENVIRONMENT,
         user=data.user,
         cwd=draft,
@@ -173,7 +173,7 @@ def _valkey(data: DataDir) -> tuple[Program, str]:
         "bind 127.0.0.1",
         f"port {port}",
         f"requirepass {password}",
-        "dir .",
+        f"dir {data.here}",
         "appendonly yes",
         "appendfsync everysec",
         'save ""',
@@ -193,14 +193,4 @@ def _valkey(data: DataDir) -> tuple[Program, str]:
 
 
 async def _valkey_is_ready(port: int, password: str, pid: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    try:
-        writer.write(f"AUTH {password}\r\nPING\r\nQUIT\r\n".encode())
-        return b"+PONG" in await reader.read()
-    except OSError:
-        return False
-    finally:
-        writer.close()
+    return b"+PONG" in await answer(port, f"AUTH {password}\r\nPING\r\n".encode())

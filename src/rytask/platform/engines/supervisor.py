@@ -63,6 +63,8 @@ def run_until_signalled(work: Coroutine[None, None, None]) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(work)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # nohup
             asyncio.get_running_loop().add_signal_handler(
                 number, lambda: task.cancelling() or task.cancel()
             )
@@ -104,6 +106,20 @@ async def kept_running(
         await asyncio.gather(*(keeper.stop(grace) for keeper in keepers))
 
 
+async def answer(port: int, question: bytes) -> bytes:
+    """The first words of the server on that loopback port; none if it does not answer soon."""
+    try:
+        async with asyncio.timeout(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(question)
+                return await reader.read(1024)
+            finally:
+                writer.close()
+    except OSError:
+        return b""
+
+
 class _Keeper:
     """Keeps one program running until told to stop."""
 
@@ -112,7 +128,7 @@ class _Keeper:
         self._lock = lock
         self._process: asyncio.subprocess.Process | None = None
         self._was_ready = False
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._task = asyncio.create_task(self._keep())
 
     async def wait_until_ready(self) -> None:
@@ -123,18 +139,14 @@ class _Keeper:
         self._was_ready = True
 
     async def stop(self, grace: float) -> None:
-        self._stopping = True
-        if self._process is None:
-            self._task.cancel()
-        else:
-            self._signal(self._process, self._program.stop)
+        self._stopping.set()
+        self._ask_to_stop()
         await asyncio.wait({self._task}, timeout=grace)
         while not self._task.done():
             if self._process:
                 _kill_group(self._process)
             await asyncio.wait({self._task}, timeout=1)
-        if not self._task.cancelled():
-            self._task.exception()
+        self._task.exception()  # told already to whoever waited for it to be ready
 
     async def _keep(self) -> None:
         pause = _SHORTEST_PAUSE
@@ -146,7 +158,7 @@ class _Keeper:
                 if not self._was_ready:
                     raise
                 ending = str(error)
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if not self._was_ready:
                 raise CannotRun(
@@ -155,7 +167,9 @@ class _Keeper:
             if time.monotonic() - began > _LIVED_WELL:
                 pause = _SHORTEST_PAUSE
             _relay("rytask", f"{self._program.name} ended ({ending}); starting it again".encode())
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _live(self) -> str:
@@ -173,20 +187,20 @@ class _Keeper:
         log = _Log(self._program.name, output)
         try:
             self._process = process
-            if self._stopping:
-                self._signal(process, self._program.stop)
+            if self._stopping.is_set():
+                self._ask_to_stop()
             await process.wait()
             # Its own workers may have outlived it; they would keep its port.
             _kill_group(process)
-            log.forward()
         finally:
             self._process = None
             log.close()
         return _ending(process)
 
-    def _signal(self, process: asyncio.subprocess.Process, number: Signals) -> None:
+    def _ask_to_stop(self) -> None:
         with suppress(ProcessLookupError):
-            process.send_signal(number)
+            if self._process:
+                self._process.send_signal(self._program.stop)
 
 
 class _Log:
@@ -197,20 +211,24 @@ class _Log:
         self._output = output
         self._unfinished = b""
         os.set_blocking(output, False)
-        asyncio.get_running_loop().add_reader(output, self.forward)
+        asyncio.get_running_loop().add_reader(output, self._forward)
 
-    def forward(self) -> None:
-        with suppress(BlockingIOError):
-            while chunk := os.read(self._output, 65536):
-                whole, newline, rest = (self._unfinished + chunk).rpartition(b"\n")
-                self._unfinished = rest
-                if newline:
-                    _relay(self._name, whole)
+    def _forward(self) -> bool:
+        """Forward what is there, and say whether there may be more."""
+        try:
+            chunk = os.read(self._output, 65536)
+        except BlockingIOError:
+            return False
+        whole, _, self._unfinished = (self._unfinished + chunk).rpartition(b"\n")
+        _relay(self._name, whole)
+        if not chunk:
             asyncio.get_running_loop().remove_reader(self._output)
+        return bool(chunk)
 
     def close(self) -> None:
-        if self._unfinished:
-            _relay(self._name, self._unfinished)
+        while self._forward():
+            pass
+        _relay(self._name, self._unfinished)
         asyncio.get_running_loop().remove_reader(self._output)
         os.close(self._output)
 

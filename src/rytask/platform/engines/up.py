@@ -17,6 +17,7 @@ from rytask.platform.engines.servers import Engines, embedded
 from rytask.platform.engines.supervisor import (
     CannotRun,
     Program,
+    answer,
     kept_running,
     launched,
     run_once,
@@ -133,14 +134,5 @@ def _has(environ: Mapping[str, str], name: str) -> bool:
 
 
 async def _answers(port: int, pid: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    try:
-        writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return b" 200 " in await reader.readline()
-    except OSError:
-        return False
-    finally:
-        writer.close()
+    request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    return (await answer(port, request)).startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 "))
