@@ -213,13 +213,14 @@ CREATE TABLE projects (
     color         text,
     lead_id       uuid,
     archived_at   timestamptz,
+    deleted_at    timestamptz,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (org_id, key_prefix),
     UNIQUE (org_id, id),
     FOREIGN KEY (org_id, workspace_id) REFERENCES workspaces (org_id, id),
     FOREIGN KEY (org_id, lead_id) REFERENCES users (org_id, id)
 );
+CREATE UNIQUE INDEX projects_key_prefix ON projects (org_id, key_prefix) WHERE deleted_at IS NULL;
 
 -- The next number and the end of the order, apart from the project so that creating an item
 -- rewrites a narrow row.
@@ -311,7 +312,7 @@ CREATE TABLE work_items (
     FOREIGN KEY (org_id, project_id, status_id) REFERENCES statuses (org_id, project_id, id),
     FOREIGN KEY (org_id, assignee_id) REFERENCES users (org_id, id),
     FOREIGN KEY (org_id, reporter_id) REFERENCES users (org_id, id),
-    FOREIGN KEY (org_id, parent_id) REFERENCES work_items (org_id, id)
+    FOREIGN KEY (org_id, parent_id) REFERENCES work_items (org_id, id) ON DELETE SET NULL (parent_id)
 ) WITH (fillfactor = 85);
 CREATE INDEX work_items_column ON work_items (org_id, project_id, status_id, position)
     WHERE deleted_at IS NULL;
@@ -320,9 +321,10 @@ CREATE INDEX work_items_assignee ON work_items (org_id, assignee_id, number)
 CREATE INDEX work_items_parent ON work_items (org_id, parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX work_items_due ON work_items (org_id, due_date)
     WHERE deleted_at IS NULL AND closed_at IS NULL AND due_date IS NOT NULL;
-CREATE INDEX work_items_key ON work_items (org_id, key);
-CREATE INDEX work_items_created ON work_items (org_id, created_at) WHERE deleted_at IS NULL;
-CREATE INDEX work_items_updated ON work_items (org_id, updated_at) WHERE deleted_at IS NULL;
+CREATE INDEX work_items_created ON work_items (org_id, project_id, created_at)
+    WHERE deleted_at IS NULL;
+CREATE INDEX work_items_updated ON work_items (org_id, project_id, updated_at)
+    WHERE deleted_at IS NULL;
 CREATE INDEX work_items_labels ON work_items USING gin (label_ids);
 CREATE INDEX work_items_search ON work_items USING gin (search);
 

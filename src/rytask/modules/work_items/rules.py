@@ -1,8 +1,11 @@
 """Decisions about items that stand in an order and hang under one another."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
+
+from rytask.modules.projects.model import CLOSED, Category
 
 STEP = 1024.0
 REACH = 8
@@ -58,3 +61,16 @@ def parent_refused(
     if len(ancestors) + 1 + height > MAX_DEPTH:
         return "too_deep"
     return None
+
+
+def closing(
+    category: Category, completed_at: datetime | None, closed_at: datetime | None, now: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """When an item that comes into such a status was completed, and when it was closed.
+
+    What is done already keeps its time.
+    """
+    return (
+        (completed_at or now) if category == "COMPLETED" else None,
+        (closed_at or now) if category in CLOSED else None,
+    )

@@ -1,0 +1,86 @@
+"""What happens to work items: one fact for each kind of news.
+
+Every fact carries the item's key and title as they are then, so that who tells about it needs
+nothing else.
+"""
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+import msgspec
+
+from rytask.platform.events import Fact
+from rytask.platform.ids import UserId
+
+
+class ItemFact(Fact, frozen=True, kw_only=True):
+    """The subject is the item."""
+
+    key: str
+    title: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    field: str
+    old: Any
+    new: Any
+
+
+class ItemCreated(ItemFact, frozen=True, kw_only=True):
+    """Comes before ItemAssigned, if the new item has an assignee."""
+
+    kind: ClassVar[str] = "item.created"
+    status_id: UUID
+    reporter_id: UserId | None
+    parent_id: UUID | None
+
+
+class ItemChanged(ItemFact, frozen=True, kw_only=True):
+    """Fields other than status, assignee, labels and place, by their public names."""
+
+    kind: ClassVar[str] = "item.changed"
+    changes: list[Change]
+
+
+class ItemAssigned(ItemFact, frozen=True, kw_only=True):
+    """Somebody got the item, when it was made or later; None: nobody has it now."""
+
+    kind: ClassVar[str] = "item.assigned"
+    from_id: UserId | None
+    to_id: UserId | None
+
+
+class ItemStatusChanged(ItemFact, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "item.status_changed"
+    from_id: UUID
+    to_id: UUID
+    to_name: str
+
+
+class ItemMoved(ItemFact, frozen=True, kw_only=True):
+    """To another place within its status."""
+
+    kind: ClassVar[str] = "item.moved"
+    from_position: float
+    to_position: float
+
+
+class ItemLabelled(ItemFact, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "item.labelled"
+    added: list[UUID]
+    removed: list[UUID]
+
+
+class ItemTrashed(ItemFact, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "item.trashed"
+
+
+class ItemRestored(ItemFact, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "item.restored"
+
+
+class SubtaskAdded(ItemFact, frozen=True, kw_only=True):
+    """The subject is the parent; `key` and `title` are the sub-task's."""
+
+    kind: ClassVar[str] = "item.subtask_added"
+    subtask_id: UUID

@@ -1,0 +1,154 @@
+"""A work item, and what is said about it."""
+
+from datetime import date, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from rytask.modules.projects.model import Category, ProjectRole
+from rytask.modules.work_items.capture import Priority, Unresolved
+from rytask.platform.http import PageInfo
+from rytask.platform.ids import ProjectId, UserId
+
+Source = Literal["WEB", "SLACK", "MCP", "API"]
+WatchReason = Literal["ASSIGNEE", "AUTHOR", "MENTIONED", "MANUAL"]
+Action = Literal[
+    "CREATED",
+    "UPDATED",
+    "STATUS_CHANGED",
+    "ASSIGNED",
+    "MOVED",
+    "DELETED",
+    "RESTORED",
+    "SUBTASK_ADDED",
+    "LABEL_ADDED",
+    "LABEL_REMOVED",
+]
+
+
+class WorkItem(msgspec.Struct, frozen=True, rename="camel"):
+    """`estimateValue` is in hours. `overdue`: past due and open, by the reader's own calendar.
+
+    `childCount` counts sub-tasks that are not in the trash.
+    """
+
+    id: UUID
+    key: str
+    number: int
+    project_id: ProjectId
+    title: str
+    description: str | None
+    status_id: UUID
+    priority: Priority
+    source: Source
+    assignee_id: UserId | None
+    reporter_id: UserId | None
+    parent_id: UUID | None
+    estimate_value: float | None
+    start_date: date | None
+    end_date: date | None
+    due_date: date | None
+    overdue: bool
+    position: float
+    version: int
+    completed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    label_ids: list[UUID]
+    child_count: int
+
+
+class Held(WorkItem, frozen=True):
+    """An item that is locked until we commit, and how whoever asks stands to its project."""
+
+    closed_at: datetime | None
+    workspace_id: UUID
+    archived: bool
+    role: ProjectRole | None
+    today: date
+    target_category: Category | None
+    target_name: str | None
+
+
+class Group(msgspec.Struct, frozen=True):
+    """How many items share a value; `key` is None for those without one."""
+
+    key: str | None
+    count: int
+
+
+class ItemPage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A page of items; with `group`, also how many there are of each kind on all pages."""
+
+    data: list[WorkItem]
+    page_info: PageInfo
+    groups: list[Group] | None = None
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """Which words of a captured line mean nothing here. They stayed in the title."""
+
+    unresolved: tuple[Unresolved, ...] = ()
+
+
+class Created(msgspec.Struct, frozen=True):
+    """A new item."""
+
+    data: WorkItem
+    meta: Meta = Meta()
+
+
+class Activity(msgspec.Struct, frozen=True, rename="camel"):
+    """One thing that was done to an item."""
+
+    id: UUID
+    actor_id: UserId | None
+    action: Action
+    field: str | None
+    old_value: Any
+    new_value: Any
+    created_at: datetime
+
+
+class Watcher(msgspec.Struct, frozen=True, rename="camel"):
+    """Somebody who is told about an item, and why."""
+
+    user_id: UserId
+    name: str
+    reason: WatchReason
+
+
+class ItemLabel(msgspec.Struct, frozen=True, rename="camel"):
+    label_id: UUID
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What an item is to stand on: its project, its status, and whether the rest may be used.
+
+    `line` is the parent and its ancestors, `height` counts the levels of the item's own tree.
+    """
+
+    workspace_id: UUID
+    key_prefix: str
+    archived: bool
+    role: ProjectRole | None
+    today: date | None
+    status_id: UUID | None
+    category: Category | None
+    assignable: bool
+    labelled: bool
+    line: list[UUID]
+    height: int
+
+
+class Names(msgspec.Struct, frozen=True):
+    """What the names in a captured line mean. Lists answer in the order of the question."""
+
+    today: date
+    project_id: ProjectId | None
+    workspace_id: UUID | None
+    named: bool
+    assignee_ids: list[UserId | None]
+    label_ids: list[UUID | None]
+    parent_id: UUID | None

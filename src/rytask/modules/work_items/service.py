@@ -1,0 +1,330 @@
+"""What can be done with work items. Slack, MCP and HTTP come in through these functions."""
+
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from rytask.modules.projects import service as projects
+from rytask.modules.work_items import checks, lines, queries, rules, sorting
+from rytask.modules.work_items.activity import told
+from rytask.modules.work_items.edits import (
+    add_label,
+    move,
+    remove_label,
+    restore,
+    trash,
+    update,
+)
+from rytask.modules.work_items.events import ItemAssigned, ItemCreated, SubtaskAdded
+from rytask.modules.work_items.model import (
+    Activity,
+    Created,
+    ItemPage,
+    Meta,
+    Source,
+    Watcher,
+    WatchReason,
+    WorkItem,
+)
+from rytask.modules.work_items.schemas import ActivityQuery, ItemsQuery, NewItem, NewSubtask
+from rytask.modules.work_items.upkeep import (
+    delete_label,
+    delete_status,
+    merge_label,
+    update_status,
+)
+from rytask.platform import pages
+from rytask.platform.errors import Invalid, Malformed
+from rytask.platform.http import Page, PageInfo
+from rytask.platform.ids import ProjectId, UserId, new_id
+from rytask.platform.work import Reading, Writing
+
+__all__ = [
+    "activity",
+    "add_label",
+    "capture",
+    "create",
+    "create_subtask",
+    "delete_label",
+    "delete_status",
+    "get",
+    "list_items",
+    "merge_label",
+    "move",
+    "remove_label",
+    "restore",
+    "subtasks",
+    "trash",
+    "unwatch",
+    "update",
+    "update_status",
+    "watch",
+    "watchers",
+]
+
+
+async def create(
+    ctx: Writing,
+    new: NewItem,
+    *,
+    source: Source | None = None,
+    capture_id: UUID | None = None,
+    reporter_id: UserId | None = None,
+) -> Created:
+    """Create an item from fields, from a captured line, or from both.
+
+    The reporter is whoever acts, unless it is said. The same `capture_id` again gives the item
+    that it became. The system may add to every project of its organization.
+    """
+    if capture_id is not None:
+        captured = await queries.item_by_capture(ctx, capture_id)
+        if captured is not None:
+            return Created(captured)
+    reporter_id = reporter_id or ctx.actor.user_id
+    unresolved = ()
+    if new.quick_add is not None:
+        new, unresolved = await lines.read(ctx, new.quick_add, new, reporter_id)
+    if new.project_id is None:
+        raise Malformed(
+            "Say which project: send `projectId`, or put its key into the line, as in +OPS.",
+            code="work_item.no_project",
+            problems=["projectId: needed"],
+        )
+    title = checks.title(new.title or "")
+    checks.dates(new.start_date, new.end_date, new.due_date)
+    item_id, label_ids = new_id(), checks.label_ids(new.label_ids)
+    if new.parent_id is not None:
+        await queries.lock_tree(ctx.db, ctx.org_id, new.project_id)
+    ground = await queries.ground(
+        ctx.db,
+        ctx.actor,
+        ctx.now,
+        item_id=item_id,
+        project_id=new.project_id,
+        status_id=new.status_id,
+        assignee_id=new.assignee_id,
+        label_ids=label_ids,
+        parent_id=new.parent_id,
+        day_of=reporter_id,
+        dated=new.due_date is not None,
+    )
+    if ground is None:
+        raise projects.not_found()
+    projects.enter(ctx.actor, ground.role, "MEMBER")
+    if ground.archived:
+        raise checks.archived()
+    if ground.status_id is None or ground.category is None:
+        raise checks.unknown_status()
+    checks.references(ground, item_id, new.parent_id)
+    completed_at, closed_at = rules.closing(ground.category, None, None, ctx.now)
+    item = WorkItem(
+        id=item_id,
+        key="",
+        number=0,
+        project_id=new.project_id,
+        title=title,
+        description=new.description,
+        status_id=ground.status_id,
+        priority=new.priority or "NONE",
+        source=source or _source(ctx),
+        assignee_id=new.assignee_id,
+        reporter_id=reporter_id,
+        parent_id=new.parent_id,
+        estimate_value=new.estimate_value,
+        start_date=new.start_date,
+        end_date=new.end_date,
+        due_date=new.due_date,
+        overdue=bool(
+            new.due_date and ground.today and not closed_at and new.due_date < ground.today
+        ),
+        position=0.0,
+        version=1,
+        completed_at=completed_at,
+        created_at=ctx.now,
+        updated_at=ctx.now,
+        label_ids=label_ids,
+        child_count=0,
+    )
+    place = await queries.insert(
+        ctx.db, ctx.org_id, item, ground.key_prefix, closed_at, capture_id, _watching(item)
+    )
+    item = replace(
+        item,
+        key=f"{ground.key_prefix}-{place.number}",
+        number=place.number,
+        position=place.position,
+    )
+    _record_creation(ctx, item)
+    return Created(item, Meta(unresolved))
+
+
+async def capture(
+    ctx: Writing,
+    text: str,
+    *,
+    project_id: ProjectId | None,
+    source: Source,
+    capture_id: UUID | None = None,
+    reporter_id: UserId | None = None,
+) -> Created:
+    """Create an item from one line. The project is the default; the line may name another one."""
+    return await create(
+        ctx,
+        NewItem(project_id=project_id, quick_add=text),
+        source=source,
+        capture_id=capture_id,
+        reporter_id=reporter_id,
+    )
+
+
+async def create_subtask(ctx: Writing, parent_id: UUID, new: NewSubtask) -> Created:
+    """Create an item below another one, in the same project."""
+    parent = await get(ctx, parent_id)
+    fields = {name: getattr(new, name) for name in new.__struct_fields__}
+    return await create(ctx, NewItem(**fields, project_id=parent.project_id, parent_id=parent_id))
+
+
+async def get(ctx: Reading, item: UUID | str) -> WorkItem:
+    """An item by its id, or by its key: OPS-12. What is in the trash is not found."""
+    if isinstance(item, str) and len(item) < 32:
+        key_prefix, _, number = item.partition("-")
+        found = await queries.item_by_key(ctx, key_prefix.upper(), int(number))
+    else:
+        found = await queries.item(ctx, item if isinstance(item, UUID) else UUID(item))
+    if found is None:
+        raise checks.no_item()
+    return found
+
+
+async def list_items(ctx: Reading, query: ItemsQuery) -> ItemPage:
+    """A page of the items that the actor may see, by number unless another order is asked for."""
+    keys = sorting.parse(query.sort)
+    rows = await queries.items(ctx, query, keys)
+    if not rows and query.project_id is not None:
+        await projects.require(ctx, query.project_id)
+    page = pages.page(rows, query.limit, lambda item: sorting.cursor(keys, item))
+    groups = None if query.group is None else await queries.groups(ctx, query, query.group)
+    return ItemPage(page.data, page.page_info, groups)
+
+
+async def subtasks(ctx: Reading, item_id: UUID, cursor: str | None, limit: int) -> Page[WorkItem]:
+    """A page of an item's sub-tasks, by number."""
+    after = None if cursor is None else pages.decode(cursor, tuple[int])[0]
+    rows = await queries.subtasks(ctx, item_id, after, limit)
+    if not rows:
+        await get(ctx, item_id)
+    return pages.page(rows, limit, lambda item: pages.encode(item.number))
+
+
+async def activity(ctx: Reading, item_id: UUID, query: ActivityQuery) -> Page[Activity]:
+    """What was done to an item, oldest first: all of it, unless there is a limit."""
+    since, told_already = (0, 0)
+    if query.cursor is not None:
+        since, told_already = pages.decode(query.cursor, tuple[int, int])
+    await get(ctx, item_id)
+    limit = query.limit
+    facts = await queries.facts(ctx.db, ctx.org_id, item_id, since, limit and limit + 2)
+    rows = [
+        (fact.seq, n, row)
+        for fact in facts
+        for n, row in enumerate(told(fact), 1)
+        if (fact.seq, n) > (since, told_already)
+    ]
+    shown = rows[:limit]
+    more = len(shown) < len(rows)
+    return Page(
+        [row for _, _, row in shown],
+        PageInfo(pages.encode(*shown[-1][:2]) if more else None, more),
+    )
+
+
+async def watchers(ctx: Reading, item_id: UUID) -> list[Watcher]:
+    """Who is told about an item."""
+    await get(ctx, item_id)
+    return await queries.watchers(ctx.db, ctx.org_id, item_id)
+
+
+async def watch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> Watcher:
+    """Tell somebody about an item from now on: oneself, or another one who may see it."""
+    item = await get(ctx, item_id)
+    user_id = user_id or ctx.actor.me
+    if user_id != ctx.actor.user_id:
+        await _check_other(ctx, item, user_id)
+    await queries.watch(ctx.db, ctx.org_id, item_id, user_id, "MANUAL")
+    every = await queries.watchers(ctx.db, ctx.org_id, item_id)
+    return next(watcher for watcher in every if watcher.user_id == user_id)
+
+
+async def unwatch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> None:
+    """Tell somebody no more: oneself, or another one. Who does not watch stays as they are."""
+    item = await get(ctx, item_id)
+    user_id = user_id or ctx.actor.me
+    if user_id != ctx.actor.user_id:
+        await projects.require(ctx, item.project_id, "MEMBER")
+    await queries.unwatch(ctx.db, ctx.org_id, item_id, user_id)
+
+
+async def _check_other(ctx: Writing, item: WorkItem, user_id: UserId) -> None:
+    await projects.require(ctx, item.project_id, "MEMBER")
+    ground = await queries.ground(
+        ctx.db,
+        ctx.actor,
+        ctx.now,
+        item_id=item.id,
+        project_id=item.project_id,
+        assignee_id=user_id,
+    )
+    if ground is None or not ground.assignable:
+        raise Invalid(
+            "A watcher must be in the project, or an admin of the organization.",
+            code="work_item.unknown_watcher",
+        )
+
+
+def _source(ctx: Writing) -> Source:
+    return "API" if ctx.actor.source == "SYSTEM" else ctx.actor.source
+
+
+def _watching(item: WorkItem) -> list[tuple[UserId, WatchReason]]:
+    """Whoever reported it, and whoever got it."""
+    watching: dict[UserId, WatchReason] = {}
+    if item.assignee_id is not None:
+        watching[item.assignee_id] = "ASSIGNEE"
+    if item.reporter_id is not None:
+        watching[item.reporter_id] = "AUTHOR"
+    return list(watching.items())
+
+
+def _record_creation(ctx: Writing, item: WorkItem) -> None:
+    ctx.record(
+        ItemCreated(
+            subject_id=item.id,
+            project_id=item.project_id,
+            key=item.key,
+            title=item.title,
+            status_id=item.status_id,
+            reporter_id=item.reporter_id,
+            parent_id=item.parent_id,
+        )
+    )
+    if item.assignee_id is not None:
+        ctx.record(
+            ItemAssigned(
+                subject_id=item.id,
+                project_id=item.project_id,
+                key=item.key,
+                title=item.title,
+                from_id=None,
+                to_id=item.assignee_id,
+            )
+        )
+    if item.parent_id is not None:
+        ctx.record(
+            SubtaskAdded(
+                subject_id=item.parent_id,
+                project_id=item.project_id,
+                key=item.key,
+                title=item.title,
+                subtask_id=item.id,
+            )
+        )
