@@ -79,9 +79,7 @@ async def inbox(
 
 async def unread(db: Reader, actor: Actor, now: datetime) -> int:
     where = _in_state(_inbox(actor), "unread", now)
-    return await db.value(
-        f"SELECT count(*) FROM notifications n WHERE {where.sql}", *where.args
-    )
+    return await db.value(f"SELECT count(*) FROM notifications n WHERE {where.sql}", *where.args)
 
 
 async def lock(tx: Tx, actor: Actor, notification_id: NotificationId) -> Notification:

@@ -16,9 +16,7 @@ async def list_notifications(ctx: Reading, query: InboxQuery) -> Page[Notificati
     return await service.inbox(ctx, query)
 
 
-@routes.route(
-    "GET", "/notifications/unread-count", permission="self", operation_id="count_unread"
-)
+@routes.route("GET", "/notifications/unread-count", permission="self", operation_id="count_unread")
 async def count_unread(ctx: Reading) -> Data[Count]:
     """Count your unread notifications that are not snoozed."""
     return Data(await service.unread_count(ctx))
@@ -39,9 +37,7 @@ async def read_all_notifications(ctx: Writing) -> Data[Count]:
     return Data(await service.read_all(ctx))
 
 
-@routes.route(
-    "PATCH", "/notifications/{id}", permission="self", operation_id="update_notification"
-)
+@routes.route("PATCH", "/notifications/{id}", permission="self", operation_id="update_notification")
 async def update_notification(
     ctx: Writing, id: NotificationId, data: NotificationChanges
 ) -> Data[Notification]:

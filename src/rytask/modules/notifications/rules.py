@@ -20,9 +20,7 @@ def bucket(at: datetime) -> int:
 
 def local_times(now: datetime) -> dict[str, datetime]:
     """What the clocks on the wall show in every zone that there is."""
-    return {
-        name: now.astimezone(zone).replace(tzinfo=None) for name, zone in _zones().items()
-    }
+    return {name: now.astimezone(zone).replace(tzinfo=None) for name, zone in _zones().items()}
 
 
 def changed(
@@ -39,9 +37,7 @@ def changed(
         read_at=read_at,
         archived_at=archived_at,
         snoozed_until=(
-            notification.snoozed_until
-            if changes.snoozed_until is UNSET
-            else changes.snoozed_until
+            notification.snoozed_until if changes.snoozed_until is UNSET else changes.snoozed_until
         ),
     )
 
