@@ -341,6 +341,8 @@ CREATE INDEX work_item_watchers_of_user ON work_item_watchers (org_id, user_id);
 
 -- notifications -------------------------------------------------------------------------------
 
+-- What somebody is told once: `dedupe_key` says what about and in which bucket of time. `seq` is
+-- the newest fact that the row tells of, so that an older one, late, does not overwrite it.
 CREATE TABLE notifications (
     id             uuid PRIMARY KEY,
     org_id         uuid NOT NULL,
@@ -349,18 +351,34 @@ CREATE TABLE notifications (
                                                  'STATUS_CHANGED', 'DUE_SOON', 'OVERDUE', 'SLACK')),
     entity_type    text NOT NULL,
     entity_id      uuid NOT NULL,
+    project_id     uuid,
     actor_id       uuid,
     payload        jsonb NOT NULL,
     dedupe_key     text NOT NULL,
+    seq            bigint,
     read_at        timestamptz,
     snoozed_until  timestamptz,
     archived_at    timestamptz,
     created_at     timestamptz NOT NULL,
     UNIQUE (org_id, recipient_id, dedupe_key),
-    FOREIGN KEY (org_id, recipient_id) REFERENCES users (org_id, id) ON DELETE CASCADE
+    FOREIGN KEY (org_id, recipient_id) REFERENCES users (org_id, id) ON DELETE CASCADE,
+    FOREIGN KEY (org_id, project_id) REFERENCES projects (org_id, id) ON DELETE CASCADE
 );
-CREATE INDEX notifications_inbox ON notifications (org_id, recipient_id, created_at, id)
-    WHERE archived_at IS NULL;
+CREATE INDEX notifications_inbox ON notifications (org_id, recipient_id, created_at, id);
+CREATE INDEX notifications_unread ON notifications (org_id, recipient_id, created_at, id)
+    WHERE read_at IS NULL AND archived_at IS NULL;
+CREATE INDEX notifications_due ON notifications (org_id, entity_id)
+    WHERE read_at IS NULL AND archived_at IS NULL AND type IN ('DUE_SOON', 'OVERDUE');
+CREATE INDEX notifications_project ON notifications (org_id, project_id);
+
+-- The last local day on which somebody was told what is due: once per day and person.
+CREATE TABLE notification_scans (
+    org_id      uuid NOT NULL,
+    user_id     uuid NOT NULL,
+    scanned_on  date NOT NULL,
+    PRIMARY KEY (org_id, user_id),
+    FOREIGN KEY (org_id, user_id) REFERENCES users (org_id, id) ON DELETE CASCADE
+);
 
 -- Slack ---------------------------------------------------------------------------------------
 

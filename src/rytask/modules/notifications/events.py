@@ -1,0 +1,11 @@
+"""What people do with their inbox."""
+
+from typing import ClassVar
+
+from rytask.platform.events import Fact
+
+
+class InboxChanged(Fact, frozen=True, kw_only=True):
+    """Somebody read, snoozed or archived notifications of theirs. The subject is the person."""
+
+    kind: ClassVar[str] = "inbox.changed"

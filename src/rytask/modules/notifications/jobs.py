@@ -1,0 +1,56 @@
+"""The scan that tells people what is due, in the morning of each one's own zone."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from rytask.modules.notifications import queries, rules
+from rytask.modules.notifications.model import ItemNews, Notice
+from rytask.platform.jobs import Tools, every, transactional
+from rytask.platform.work import Writing
+
+_PERSONS = 100
+
+
+@every(timedelta(minutes=5), "notifications.due_scan")
+async def due_scan(tools: Tools) -> None:
+    """Ask for a scan of each organization in which somebody's hour has come."""
+    work = tools.work
+    now = rules.local_times(work.clock())
+    for org_id in await queries.orgs_to_scan(work.database.reader, now):
+        async with tools.transaction(org_id) as ctx:
+            ctx.enqueue("notifications.scan", org_id)
+
+
+@transactional("notifications.scan", attempts=10)
+async def scan(ctx: Writing, org_id: UUID) -> None:
+    """Tell people of one organization what is due soon and what is overdue.
+
+    Each person is told once per local day, in the transaction that says so, however many workers
+    scan at the same time. Who is left over is told by another such job.
+    """
+    persons = await queries.claim(ctx.db, ctx.org_id, rules.local_times(ctx.now), _PERSONS)
+    if not persons:
+        return
+    notices = [_notice(due) for due in await queries.due(ctx.db, ctx.org_id, persons)]
+    if notices:
+        await queries.tell(ctx.db, ctx.org_id, notices, ctx.now)
+    if len(persons) == _PERSONS:
+        ctx.enqueue("notifications.scan", org_id)
+
+
+def _notice(due: queries.Due) -> Notice:
+    return Notice(
+        recipient_id=due.recipient_id,
+        kind=due.kind,
+        entity_type="work_item",
+        entity_id=due.item_id,
+        project_id=due.project_id,
+        payload=ItemNews(
+            key=due.key,
+            title=due.title,
+            project_id=due.project_id,
+            project_name=due.project_name,
+            due_date=due.due_date,
+        ),
+        key=due.notice_key,
+    )

@@ -1,0 +1,71 @@
+"""What people are told, and the inbox where they find it."""
+
+from datetime import date, datetime
+from typing import Literal, NewType
+from uuid import UUID
+
+import msgspec
+
+from rytask.platform.ids import ProjectId, UserId
+
+NotificationId = NewType("NotificationId", UUID)
+Kind = Literal[
+    "ASSIGNED", "MENTIONED", "COMMENTED", "STATUS_CHANGED", "DUE_SOON", "OVERDUE", "SLACK"
+]
+State = Literal["unread", "all", "snoozed", "archived"]
+
+
+class Notification(msgspec.Struct, frozen=True, rename="camel"):
+    """`payload` has what it takes to show it, as it was when it was told."""
+
+    id: NotificationId
+    recipient_id: UserId
+    type: Kind
+    entity_type: str
+    entity_id: UUID
+    actor_id: UserId | None
+    payload: msgspec.Raw
+    read_at: datetime | None
+    snoozed_until: datetime | None
+    archived_at: datetime | None
+    created_at: datetime
+
+
+class Count(msgspec.Struct, frozen=True):
+    count: int
+
+
+class Named(msgspec.Struct, frozen=True):
+    id: UUID
+    name: str | None
+
+
+class ItemNews(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The payload of what concerns a work item. `from` and `to` are statuses."""
+
+    key: str
+    title: str
+    project_id: ProjectId
+    project_name: str
+    due_date: date | None = None
+    actor_name: str | None = None
+    before: Named | None = msgspec.field(default=None, name="from")
+    after: Named | None = msgspec.field(default=None, name="to")
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to tell somebody. `key` says what about, and in which bucket of time.
+
+    Told again under the same key, it is the same notice: with a later `seq` it is made new, and
+    unread; without one, or with an earlier one, nothing happens.
+    """
+
+    recipient_id: UserId
+    kind: Kind
+    entity_type: str
+    entity_id: UUID
+    payload: object
+    key: str
+    project_id: ProjectId | None = None
+    actor_id: UserId | None = None
+    seq: int | None = None
