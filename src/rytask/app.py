@@ -5,16 +5,24 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import aiohttp
 
 from rytask import first_run, home
+from rytask.modules.identity import jobs as identity_jobs
 from rytask.modules.identity import routes as identity
 from rytask.modules.identity import service as identity_service
+from rytask.modules.notifications import jobs as notifications_jobs
+from rytask.modules.notifications import reactions as notifications_reactions
+from rytask.modules.notifications import routes as notifications
+from rytask.modules.orgs import jobs as orgs_jobs
 from rytask.modules.orgs import routes as orgs
 from rytask.modules.projects import routes as projects
+from rytask.modules.work_items import jobs as work_items_jobs
+from rytask.modules.work_items import reactions as work_items_reactions
 from rytask.modules.work_items import routes as work_items
-from rytask.platform import jobs, reactions
+from rytask.platform import housekeeping, jobs, openapi, reactions
 from rytask.platform.auth import Bearers, Keys
 from rytask.platform.crypto import Passwords, Sealer
 from rytask.platform.db import Database
@@ -34,13 +42,30 @@ MODULES = (
     orgs.routes,
     projects.routes,
     work_items.routes,
+    notifications.routes,
 )
+
+REGISTERED = (
+    housekeeping,
+    identity_jobs,
+    orgs_jobs,
+    work_items_jobs,
+    work_items_reactions,
+    notifications_jobs,
+    notifications_reactions,
+)
+"""Importing these has registered every job and every reaction."""
 
 Clock = Callable[[], datetime]
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def document(version: str) -> dict[str, Any]:
+    """The OpenAPI document of every route."""
+    return openapi.document((route for module in MODULES for route in module.routes), version)
 
 
 @dataclass(frozen=True)
@@ -69,7 +94,7 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
     )
     work = _work(database, hint, clock)
     bearers = Bearers(_keys(settings), identity_service.pat_reader(work), clock)
-    probes, described = home.Probes(database, redis), home.Described()
+    probes = home.Probes(database, redis)
     application = Application(
         MODULES,
         work=work,
@@ -88,12 +113,11 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
             Bearers: bearers,
             Passwords: passwords,
             home.Probes: probes,
-            home.Described: described,
+            home.Described: home.Described(document(settings.app_version)),
         },
         trusted_proxies=settings.trusted_proxies,
         cors_origins=frozenset(settings.cors_origin),
     )
-    described.describe(application, settings.app_version)
     await redis.start()
     watching = asyncio.create_task(bearers.watch(database))
     try:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -99,7 +100,9 @@ def openapi() -> None:
     """Print the OpenAPI document of every route."""
     from rytask.app import document
 
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document()), indent=2) + b"\n")
+    sys.stdout.buffer.write(
+        msgspec.json.format(msgspec.json.encode(document(version("rytask"))), indent=2) + b"\n"
+    )
 
 
 @jobs.command(name="list")

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import time
+from collections.abc import Mapping
 from html import escape
 from importlib import resources
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import msgspec
 from rytask.platform import openapi, telemetry
 from rytask.platform.db import Database
 from rytask.platform.errors import NotFound, Unauthenticated, Unavailable
-from rytask.platform.http import Answer, Application, Request, Routes
+from rytask.platform.http import Answer, Request, Routes
 from rytask.platform.redis_client import Away, QuickRedis
 from rytask.platform.settings import Settings
 
@@ -80,17 +81,11 @@ class Probes:
 
 
 class Described:
-    """The OpenAPI document, made once from the application that serves it."""
+    """The OpenAPI document, encoded once, for programs and for people."""
 
-    def __init__(self) -> None:
-        self.json = b""
-        self.page = b""
-
-    def describe(self, application: Application, version: str) -> dict[str, Any]:
-        document = openapi.document(application.routes, version)
+    def __init__(self, document: Mapping[str, Any]) -> None:
         self.json = msgspec.json.encode(document)
         self.page = openapi.page(document).encode()
-        return document
 
 
 @routes.route("GET", "/healthz", permission=None, operation_id="get_health", throttle="none")

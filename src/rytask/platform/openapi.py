@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document and its page, derived from the routes."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
@@ -153,7 +153,7 @@ def _parameter(
     }
 
 
-def page(document: dict[str, Any]) -> str:
+def page(document: Mapping[str, Any]) -> str:
     """The document as one plain page: every operation, its parameters and its shapes."""
     sections: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
