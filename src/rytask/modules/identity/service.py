@@ -63,7 +63,7 @@ async def change_profile(ctx: Writing, body: ProfileBody) -> Profile:
     given = {name: value for name, value in structs.asdict(body).items() if value is not UNSET}
     if "name" in given:
         given["name"] = given["name"].strip()
-    if given.get("timezone") and not rules.is_zone(given["timezone"]):
+    if given.get("timezone") is not None and not rules.is_zone(given["timezone"]):
         raise Invalid(
             "There is no such time zone: use a name such as Europe/Berlin.",
             code="user.unknown_timezone",
