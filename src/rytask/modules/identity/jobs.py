@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from rytask.modules.identity import queries, service
+from rytask.modules.identity import queries, sign_in
 from rytask.platform.ids import OrgId
 from rytask.platform.jobs import Tools, every, job
 from rytask.platform.post import Letter, post
@@ -16,7 +16,7 @@ async def send_link(tools: Tools, org_id: OrgId, link_id: UUID) -> None:
     link = await queries.link(work.database.reader, org_id, link_id, work.clock())
     if link is None:
         return
-    token = service.secret_of(tools.settings, link.id, link.purpose)
+    token = sign_in.secret_of(tools.settings, link.id, link.purpose)
     if link.purpose == "EMAIL_VERIFY":
         subject, path = "Confirm your e-mail address", "verify-email"
         text = "please confirm that this is your e-mail address (within two days):"

@@ -1,6 +1,6 @@
 """The HTTP routes of identity. What a session needs is gathered in a `Door`."""
 
-from rytask.modules.identity import service
+from rytask.modules.identity import service, sign_in
 from rytask.modules.identity.model import (
     ApiToken,
     AuthResult,
@@ -42,10 +42,10 @@ async def login(
     data: Credentials,
 ) -> AuthResult:
     """Sign in with an e-mail address and a password."""
-    return await service.sign_in(
+    return await sign_in.sign_in(
         work,
         passwords,
-        service.door(bearers, settings, request),
+        sign_in.door(bearers, settings, request),
         email=data.email,
         password=data.password,
     )
@@ -62,7 +62,7 @@ async def refresh(
     A refresh token is good once. Within ten seconds it gives the same successor again; presented
     later, its session is ended.
     """
-    return await service.refresh(work, service.door(bearers, settings, request), data.refresh_token)
+    return await sign_in.refresh(work, sign_in.door(bearers, settings, request), data.refresh_token)
 
 
 @routes.route(
@@ -70,19 +70,19 @@ async def refresh(
 )
 async def logout(ctx: Writing) -> None:
     """Sign out everywhere. Access tokens stop working within a second."""
-    await service.sign_out(ctx)
+    await sign_in.sign_out(ctx)
 
 
 @routes.route("GET", "/auth/sessions", permission="self", operation_id="list_sessions")
 async def list_sessions(ctx: Reading) -> list[Session]:
     """Where you are signed in."""
-    return await service.sessions(ctx)
+    return await sign_in.sessions(ctx)
 
 
 @routes.route("DELETE", "/auth/sessions/{id}", permission="self", operation_id="end_session")
 async def end_session(ctx: Writing, id: SessionId) -> None:
     """Sign out in one place."""
-    await service.end_session(ctx, id)
+    await sign_in.end_session(ctx, id)
 
 
 @routes.route("GET", "/auth/profile", permission="self", operation_id="get_profile")
@@ -122,11 +122,11 @@ async def change_password(
     data: ChangePasswordBody,
 ) -> None:
     """Set a new password. Your other sessions end."""
-    await service.change_password(
+    await sign_in.change_password(
         ctx,
         work,
         passwords,
-        service.door(bearers, settings, request),
+        sign_in.door(bearers, settings, request),
         current=data.current_password,
         new=data.new_password,
     )
@@ -142,7 +142,7 @@ async def change_password(
 )
 async def request_verification(work: Work, settings: Settings, data: EmailBody) -> None:
     """Mail a link that verifies this address, if it has an account."""
-    await service.request_link(work, settings, data.email, "EMAIL_VERIFY")
+    await sign_in.request_link(work, settings, data.email, "EMAIL_VERIFY")
 
 
 @routes.route(
@@ -150,7 +150,7 @@ async def request_verification(work: Work, settings: Settings, data: EmailBody) 
 )
 async def verify_email(work: Work, data: VerifyBody) -> None:
     """Verify an address by the token of a mailed link."""
-    await service.verify_email(work, data.token)
+    await sign_in.verify_email(work, data.token)
 
 
 @routes.route(
@@ -163,7 +163,7 @@ async def verify_email(work: Work, data: VerifyBody) -> None:
 )
 async def request_password_reset(work: Work, settings: Settings, data: EmailBody) -> None:
     """Mail a link to choose a new password, if this address has an account."""
-    await service.request_link(work, settings, data.email, "PASSWORD_RESET")
+    await sign_in.request_link(work, settings, data.email, "PASSWORD_RESET")
 
 
 @routes.route(
@@ -175,7 +175,7 @@ async def request_password_reset(work: Work, settings: Settings, data: EmailBody
 )
 async def confirm_password_reset(work: Work, passwords: Passwords, data: ResetBody) -> None:
     """Choose a new password by the token of a mailed link. All sessions end."""
-    await service.reset_password(work, passwords, data.token, data.new_password)
+    await sign_in.reset_password(work, passwords, data.token, data.new_password)
 
 
 @routes.route("GET", "/api-tokens", permission="tokens:read", operation_id="list_api_tokens")

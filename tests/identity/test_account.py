@@ -1,0 +1,266 @@
+"""Passwords, verified addresses and the profile."""
+
+import re
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from tests.identity.signing import as_, kinds, refreshed, refused, signed_in
+from tests.world import World
+
+NEW = "a new password for me"
+
+
+def token_in(mail: str) -> str:
+    """The token of the link in a mail."""
+    plain = mail.replace("=\r\n", "").replace("=3D", "=")
+    return re.findall(r"token=(\w+)", plain)[0]
+
+
+async def test_a_new_password_replaces_the_old_one_and_ends_the_other_sessions(
+    world: World,
+) -> None:
+    person = await world.person()
+    here, there = [await signed_in(world, person.email) for _ in range(2)]
+    client = as_(world, here["accessToken"])
+    answer = await client.post(
+        "/api/v1/auth/change-password",
+        json={"currentPassword": person.password, "newPassword": NEW},
+    )
+    assert answer.status_code == 204
+    assert (await refreshed(world, there["refreshToken"])).status_code == 401
+    await refused(as_(world, there["accessToken"]))
+    assert (await client.get("/api/v1/auth/whoami")).status_code == 200
+    assert (await refreshed(world, here["refreshToken"])).status_code == 200
+    await signed_in(world, person.email, NEW)
+    assert "password.changed" in await kinds(world, person.id)
+
+
+async def test_the_current_password_is_needed_and_guesses_are_counted(world: World) -> None:
+    person = await world.person()
+    answers = [
+        await person.api.post(
+            "/api/v1/auth/change-password",
+            json={"currentPassword": "not the password", "newPassword": NEW},
+        )
+        for _ in range(6)
+    ]
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+
+
+async def test_a_forgotten_password_is_replaced_by_a_mailed_link(world: World) -> None:
+    person = await world.person()
+    result = await signed_in(world, person.email)
+    answer = await world.anonymous.post(
+        "/api/v1/auth/request-password-reset", json={"email": person.email.upper()}
+    )
+    assert answer.status_code == 202
+    assert await world.run_jobs() == []
+    (mail,) = world.mails
+    assert mail.to == person.email
+    token = token_in(mail.content)
+    for status in (204, 410):
+        answer = await world.anonymous.post(
+            "/api/v1/auth/confirm-password-reset", json={"token": token, "newPassword": NEW}
+        )
+        assert answer.status_code == status
+    assert (await refreshed(world, result["refreshToken"])).status_code == 401
+    await refused(as_(world, result["accessToken"]))
+    await signed_in(world, person.email, NEW)
+
+
+async def test_a_reset_lets_in_who_was_locked_out(world: World) -> None:
+    person = await world.person()
+    for _ in range(6):
+        answer = await world.anonymous.post(
+            "/api/v1/auth/login", json={"email": person.email, "password": "wrong password"}
+        )
+    assert answer.status_code == 429
+    await world.anonymous.post(
+        "/api/v1/auth/request-password-reset", json={"email": person.email}
+    )
+    await world.run_jobs()
+    await world.anonymous.post(
+        "/api/v1/auth/confirm-password-reset",
+        json={"token": token_in(world.mails[0].content), "newPassword": NEW},
+    )
+    await signed_in(world, person.email, NEW)
+
+
+async def test_a_reset_link_is_good_for_an_hour(world: World) -> None:
+    await world.anonymous.post(
+        "/api/v1/auth/request-password-reset", json={"email": world.owner.email}
+    )
+    await world.run_jobs()
+    world.clock.advance(timedelta(hours=1, seconds=1))
+    answer = await world.anonymous.post(
+        "/api/v1/auth/confirm-password-reset",
+        json={"token": token_in(world.mails[0].content), "newPassword": NEW},
+    )
+    assert answer.status_code == 410
+    assert answer.json()["code"] == "link.gone"
+
+
+@pytest.mark.parametrize("path", ["request-password-reset", "request-verification"])
+async def test_asking_for_a_link_does_not_tell_who_has_an_account(world: World, path: str) -> None:
+    person = await world.person()
+    async with world.database.transaction() as tx:
+        await tx.execute("UPDATE users SET email_verified_at = NULL WHERE id = $1", person.id)
+    answers = [
+        await world.anonymous.post(f"/api/v1/auth/{path}", json={"email": email})
+        for email in (person.email, f"{uuid4().hex}@example.com")
+    ]
+    assert {(answer.status_code, answer.text) for answer in answers} == {(202, "")}
+    await world.run_jobs()
+    assert [mail.to for mail in world.mails] == [person.email]
+
+
+async def test_nobody_s_mailbox_is_flooded_with_links(world: World) -> None:
+    for _ in range(8):
+        answer = await world.anonymous.post(
+            "/api/v1/auth/request-password-reset", json={"email": world.owner.email}
+        )
+        assert answer.status_code == 202
+    await world.run_jobs()
+    assert len(world.mails) == 5
+    world.clock.advance(timedelta(minutes=15, seconds=1))
+    await world.anonymous.post(
+        "/api/v1/auth/request-password-reset", json={"email": world.owner.email}
+    )
+    await world.run_jobs()
+    assert len(world.mails) == 6
+
+
+async def test_the_latest_reset_uses_the_earlier_links_up(world: World) -> None:
+    for _ in range(2):
+        await world.anonymous.post(
+            "/api/v1/auth/request-password-reset", json={"email": world.owner.email}
+        )
+    await world.run_jobs()
+    first, second = (token_in(mail.content) for mail in world.mails)
+    assert first != second
+    statuses = [
+        (
+            await world.anonymous.post(
+                "/api/v1/auth/confirm-password-reset", json={"token": token, "newPassword": NEW}
+            )
+        ).status_code
+        for token in (second, first)
+    ]
+    assert statuses == [204, 410]
+
+
+async def test_an_address_is_verified_by_a_mailed_link(world: World) -> None:
+    person = await world.person()
+    async with world.database.transaction() as tx:
+        await tx.execute("UPDATE users SET email_verified_at = NULL WHERE id = $1", person.id)
+    await world.anonymous.post("/api/v1/auth/request-verification", json={"email": person.email})
+    await world.run_jobs()
+    token = token_in(world.mails[0].content)
+    for status in (204, 410):
+        answer = await world.anonymous.post("/api/v1/auth/verify-email", json={"token": token})
+        assert answer.status_code == status
+    profile = (await person.api.get("/api/v1/auth/profile")).json()
+    assert profile["emailVerified"] is True
+    assert await kinds(world, person.id) == ["user.email_verified"]
+
+
+async def test_a_link_is_good_for_its_own_purpose_only(world: World) -> None:
+    await world.anonymous.post(
+        "/api/v1/auth/request-password-reset", json={"email": world.owner.email}
+    )
+    await world.run_jobs()
+    token = token_in(world.mails[0].content)
+    answer = await world.anonymous.post("/api/v1/auth/verify-email", json={"token": token})
+    assert answer.status_code == 410
+
+
+async def test_a_verified_address_gets_no_other_link(world: World) -> None:
+    await world.anonymous.post(
+        "/api/v1/auth/request-verification", json={"email": world.owner.email}
+    )
+    await world.run_jobs()
+    assert world.mails == []
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "rytask_rst_ü", "\x7f"])
+async def test_a_token_that_was_never_given_is_gone(world: World, token: str) -> None:
+    answer = await world.anonymous.post(
+        "/api/v1/auth/confirm-password-reset", json={"token": token, "newPassword": NEW}
+    )
+    assert answer.status_code == 410
+
+
+async def test_one_changes_one_s_own_profile(world: World) -> None:
+    person = await world.person(name="Sam Doe")
+    answer = await person.api.patch(
+        "/api/v1/auth/profile",
+        json={"name": " Sam D. ", "timezone": "Asia/Kolkata", "notifyAt": "08:30"},
+    )
+    assert answer.status_code == 200
+    profile = answer.json()
+    assert (profile["name"], profile["timezone"], profile["notifyAt"]) == (
+        "Sam D.",
+        "Asia/Kolkata",
+        "08:30",
+    )
+    assert (await person.api.get("/api/v1/auth/profile")).json() == profile
+    answer = await person.api.patch("/api/v1/auth/profile", json={"timezone": None})
+    assert answer.json()["timezone"] is None
+    assert answer.json()["notifyAt"] == "08:30"
+    assert await kinds(world, person.id) == ["user.profile_changed"] * 2
+
+
+async def test_changing_nothing_records_nothing(world: World) -> None:
+    person = await world.person(name="Sam Doe")
+    answer = await person.api.patch("/api/v1/auth/profile", json={"name": "Sam Doe"})
+    assert answer.status_code == 200
+    assert await kinds(world, person.id) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"timezone": "Mars/Olympus"}, 422),
+        ({"timezone": "../../etc/passwd"}, 422),
+        ({"timezone": ""}, 422),
+        ({"notifyAt": "24:00"}, 400),
+        ({"notifyAt": "9:00"}, 400),
+        ({"notifyAt": None}, 400),
+        ({"name": "   "}, 400),
+        ({"name": "two\nlines"}, 400),
+        ({"name": "x" * 121}, 400),
+        ({"email": "new@example.com"}, 400),
+    ],
+)
+async def test_a_profile_refuses_what_cannot_be(
+    world: World, body: dict[str, str], status: int
+) -> None:
+    assert (await world.owner.api.patch("/api/v1/auth/profile", json=body)).status_code == status
+
+
+async def test_what_nobody_can_use_any_more_is_purged(world: World) -> None:
+    await signed_in(world, world.owner.email)
+    await world.anonymous.post(
+        "/api/v1/auth/request-password-reset", json={"email": world.owner.email}
+    )
+    await world.run_jobs()
+    async with world.database.transaction() as tx:
+        await tx.execute(
+            "UPDATE sessions SET expires_at = now() - interval '3 hours' WHERE org_id = $1",
+            world.org_id,
+        )
+        await tx.execute(
+            "UPDATE one_time_tokens SET expires_at = now() - interval '3 hours'"
+            " WHERE org_id = $1",
+            world.org_id,
+        )
+    kept = await signed_in(world, world.owner.email)
+    assert await world.run_job("identity.purge") == []
+    for table in ("sessions", "one_time_tokens"):
+        left = await world.database.reader.value(
+            f"SELECT count(*) FROM {table} WHERE org_id = $1", world.org_id
+        )
+        assert left == (1 if table == "sessions" else 0)
+    assert (await refreshed(world, kept["refreshToken"])).status_code == 200
