@@ -13,6 +13,8 @@ from rytask.modules.identity import routes as identity
 from rytask.modules.identity import service as identity_service
 from rytask.modules.orgs import routes as orgs
 from rytask.modules.projects import routes as projects
+from rytask.modules.work_items import jobs as _work_item_jobs  # noqa: F401 - registers its jobs
+from rytask.modules.work_items import reactions as _work_item_reactions  # noqa: F401 - subscribes
 from rytask.modules.work_items import routes as work_items
 from rytask.platform import jobs, reactions
 from rytask.platform.auth import Bearers, Keys

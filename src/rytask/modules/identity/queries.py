@@ -134,7 +134,7 @@ async def insert_user(tx: Tx, org_id: OrgId, user: Newcomer, now: datetime) -> N
         "WITH person AS ("
         "  INSERT INTO users (id, org_id, email, name, password_hash, notify_at,"
         "                     email_verified_at, created_at)"
-        "  VALUES ($1, $2, $3, $4, $5, $6::text::time, CASE WHEN $7 THEN $10 END, $10))"
+        "  VALUES ($1, $2, $3, $4, $5, $6::text::time, CASE WHEN $7 THEN $10::timestamptz END, $10))"
         " INSERT INTO memberships (org_id, user_id, role, workspace_id, created_at)"
         " VALUES ($2, $1, $8, $9, $10::timestamptz)",
         user.id,
