@@ -77,9 +77,7 @@ async def test_a_reset_lets_in_who_was_locked_out(world: World) -> None:
             "/api/v1/auth/login", json={"email": person.email, "password": "wrong password"}
         )
     assert answer.status_code == 429
-    await world.anonymous.post(
-        "/api/v1/auth/request-password-reset", json={"email": person.email}
-    )
+    await world.anonymous.post("/api/v1/auth/request-password-reset", json={"email": person.email})
     await world.run_jobs()
     await world.anonymous.post(
         "/api/v1/auth/confirm-password-reset",
@@ -252,8 +250,7 @@ async def test_what_nobody_can_use_any_more_is_purged(world: World) -> None:
             world.org_id,
         )
         await tx.execute(
-            "UPDATE one_time_tokens SET expires_at = now() - interval '3 hours'"
-            " WHERE org_id = $1",
+            "UPDATE one_time_tokens SET expires_at = now() - interval '3 hours' WHERE org_id = $1",
             world.org_id,
         )
     kept = await signed_in(world, world.owner.email)

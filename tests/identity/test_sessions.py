@@ -47,9 +47,7 @@ async def test_a_wrong_password_and_an_unknown_address_look_alike(world: World) 
 
 
 @pytest.mark.parametrize("email", ["", "no at sign", "a@b@c", "@b", "a@", "a b@c", "a@b\n,c@d"])
-async def test_what_is_no_address_is_refused_before_anything_else(
-    world: World, email: str
-) -> None:
+async def test_what_is_no_address_is_refused_before_anything_else(world: World, email: str) -> None:
     answer = await world.anonymous.post(
         "/api/v1/auth/login", json={"email": email, "password": "whatever it is"}
     )
@@ -75,9 +73,7 @@ async def test_a_lost_answer_can_be_asked_for_again_for_ten_seconds(world: World
 
 async def test_refreshing_many_times_at_once_gives_one_successor(world: World) -> None:
     first = await signed_in(world, world.owner.email)
-    answers = await asyncio.gather(
-        *(refreshed(world, first["refreshToken"]) for _ in range(8))
-    )
+    answers = await asyncio.gather(*(refreshed(world, first["refreshToken"]) for _ in range(8)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["refreshToken"] for answer in answers}) == 1
     kept = await world.database.reader.value(
