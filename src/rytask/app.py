@@ -11,6 +11,7 @@ import aiohttp
 from rytask import first_run, home
 from rytask.modules.identity import routes as identity
 from rytask.modules.identity import service as identity_service
+from rytask.modules.notifications import routes as notifications
 from rytask.modules.orgs import routes as orgs
 from rytask.modules.projects import routes as projects
 from rytask.modules.work_items import routes as work_items
@@ -34,6 +35,7 @@ MODULES = (
     orgs.routes,
     projects.routes,
     work_items.routes,
+    notifications.routes,
 )
 
 Clock = Callable[[], datetime]
