@@ -79,7 +79,7 @@ class FakeSlack:
     def __init__(self, *, seed: int = 0) -> None:
         self.url = ""
         self.team: Json = {"id": "T0001", "name": "Acme", "domain": "acme"}
-        self.token = TOKEN
+        self.tokens = {TOKEN}
         self.codes: set[str] = {"good-code"}
         self.users: list[Json] = []
         self.faults = Faults()
@@ -147,8 +147,6 @@ class FakeSlack:
         """What was sent to one method, faults included."""
         return [sent for name, sent in self.calls if name == method]
 
-    # What happens to a call -----------------------------------------------------------------
-
     async def _api(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         sent = await _sent(request)
@@ -187,16 +185,17 @@ class FakeSlack:
         self.answered["well"] += 1
         return effect()
 
-    # Web API --------------------------------------------------------------------------------
-
     def _answer(self, request: web.Request, method: str, sent: Json) -> web.Response:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if method == "oauth.v2.access":
             return web.json_response(self._exchange(sent))
         if token in self.faults.revoked:
             return _error("token_revoked")
-        if token != self.token:
+        if token not in self.tokens:
             return _error("invalid_auth")
+        if method == "auth.revoke":
+            self.faults.revoked.append(token)
+            return web.json_response({"ok": True, "revoked": True})
         if method in self.faults.scopes_missing:
             return _error("missing_scope")
         answer = _METHODS.get(method)
@@ -210,9 +209,9 @@ class FakeSlack:
         self.codes.discard(sent["code"])
         return {
             "ok": True,
-            "access_token": self.token,
+            "access_token": self._new_token(),
             "token_type": "bot",
-            "scope": "commands,chat:write,users:read,users:read.email,team:read,im:write,im:history",
+            "scope": "commands,chat:write,users:read,im:write,im:history",
             "bot_user_id": "UBOT",
             "app_id": "A0001",
             "team": {"id": self.team["id"], "name": self.team["name"]},
@@ -221,9 +220,10 @@ class FakeSlack:
             "authed_user": {"id": "UADMIN"},
         }
 
-    def _revoke(self, sent: Json) -> Json:
-        self.faults.revoked.append(self.token)
-        return {"ok": True, "revoked": True}
+    def _new_token(self) -> str:
+        token = f"{TOKEN}-{uuid.uuid4().hex}"
+        self.tokens.add(token)
+        return token
 
     def _post(self, sent: Json) -> Json:
         message = Message(sent["channel"], sent, self._ts())
@@ -271,8 +271,6 @@ class FakeSlack:
         self._sequence += 1
         return f"{time.time():.0f}.{self._sequence:06d}"
 
-    # Response URLs --------------------------------------------------------------------------
-
     def _hook(self, id: str) -> Hook:
         return self._hooks.setdefault(id, Hook())
 
@@ -289,8 +287,6 @@ class FakeSlack:
             hook.message = Message(f"response_url:{id}", sent, self._ts())
             self.seen.append(hook.message)
         return web.json_response({"ok": True})
-
-    # For people and programs that try things out ----------------------------------------------
 
     async def _consent(self, request: web.Request) -> web.Response:
         """A person who always agrees."""
@@ -368,7 +364,6 @@ _TYPED: Json = {
     "secret": "stand-in-signing-secret",
 }
 _METHODS = {
-    "auth.revoke": FakeSlack._revoke,
     "chat.postMessage": FakeSlack._post,
     "conversations.open": FakeSlack._open_dm,
     "conversations.history": FakeSlack._history,
