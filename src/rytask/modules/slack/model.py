@@ -132,6 +132,13 @@ class Capturer(msgspec.Struct, frozen=True):
     slack_user_id: str
 
 
+class Person(msgspec.Struct, frozen=True):
+    """Somebody in the team of a connection."""
+
+    connection_id: ConnectionId
+    slack_user_id: str
+
+
 class Mentioned(msgspec.Struct, frozen=True):
     """Somebody named in a text. `handle` is what the capture grammar knows them by, if it does."""
 

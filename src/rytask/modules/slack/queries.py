@@ -17,6 +17,7 @@ from rytask.modules.slack.model import (
     Mentioned,
     News,
     Outcome,
+    Person,
     SlackUser,
     State,
     Stranger,
@@ -147,6 +148,16 @@ async def capturer(db: Reader, team_id: str, capture_id: CaptureId) -> Capturer 
         " WHERE c.id = $1 AND k.team_id = $2 AND k.revoked_at IS NULL",
         capture_id,
         team_id,
+    )
+
+
+async def captured_by(db: Reader, org_id: OrgId, capture_id: CaptureId) -> Person | None:
+    """Who captured, and in which team."""
+    return await db.maybe(
+        Person,
+        "SELECT connection_id, slack_user_id FROM slack_captures WHERE org_id = $1 AND id = $2",
+        org_id,
+        capture_id,
     )
 
 
@@ -433,7 +444,7 @@ async def begin_syncs(tx: Tx, attempts: int) -> None:
     await tx.execute(
         "WITH started AS ("
         "  UPDATE slack_connections SET sync_cursor = ''"
-        "   WHERE revoked_at IS NULL AND sync_cursor IS NULL RETURNING org_id, id"
+        "   WHERE revoked_at IS NULL RETURNING org_id, id"
         f" ) {outbox.INSERT}"
         " SELECT org_id, 'slack.sync_users', to_jsonb(id), $1::int FROM started",
         attempts,

@@ -1,7 +1,7 @@
 """Calling Slack, and what its refusals mean."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import aiohttp
@@ -53,7 +53,8 @@ def asking() -> Iterator[None]:
         status = getattr(response, "status_code", None) or getattr(response, "status", 0)
         code = response.get("error") if isinstance(getattr(response, "data", None), dict) else None
         if status == 429 or code == "ratelimited":
-            raise TryAgain("Slack asks us to slow down", after=retry_after(response.headers)) from error
+            after = retry_after(response.headers)
+            raise TryAgain("Slack asks us to slow down", after=after) from error
         if code in _ENDED:
             raise Disconnected(code) from error
         if code is None or status >= 500 or code in _PASSING:
@@ -79,11 +80,10 @@ _PASSING = frozenset(
 _LONGEST_WAIT = 900.0
 
 
-def retry_after(headers: "aiohttp.typedefs.LooseHeaders | object") -> float:
+def retry_after(headers: Mapping[str, str]) -> float:
     """The seconds that Slack asks us to wait."""
-    given = headers.get("Retry-After") if isinstance(headers, dict | _Headers) else None
     try:
-        return min(max(float(given or 1), 0.0), _LONGEST_WAIT)
+        return min(max(float(headers.get("Retry-After", "1")), 0.0), _LONGEST_WAIT)
     except ValueError:
         return 1.0
 
