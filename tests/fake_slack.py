@@ -78,7 +78,12 @@ class FakeSlack:
 
     def __init__(self, *, seed: int = 0) -> None:
         self.url = ""
-        self.team: Json = {"id": "T0001", "name": "Acme", "domain": "acme"}
+        self._seed = seed
+        self.reset()
+
+    def reset(self, team_id: str = "T0001") -> None:
+        """Begin again as a workspace where nothing has happened."""
+        self.team: Json = {"id": team_id, "name": "Acme", "domain": "acme"}
         self.tokens = {TOKEN}
         self.codes: set[str] = {"good-code"}
         self.users: list[Json] = []
@@ -88,7 +93,7 @@ class FakeSlack:
         self.seen: list[Message] = []
         self.views: list[Json] = []
         self._hooks: dict[str, Hook] = {}
-        self._random = random.Random(seed)
+        self._random = random.Random(self._seed)
         self._sequence = 0
 
     @classmethod
@@ -136,9 +141,11 @@ class FakeSlack:
             }
         )
 
-    def response_url(self) -> str:
-        """A fresh one."""
-        return f"{self.url}/response/{self.team['id']}/{uuid.uuid4().hex}"
+    def response_url(self, message: Json | None = None) -> str:
+        """A fresh one: of a command, or of a button in a message that is seen."""
+        id = f"{self.team['id']}/{uuid.uuid4().hex}"
+        self._hook(id).message = next((m for m in self.seen if m.message == message), None)
+        return f"{self.url}/response/{id}"
 
     def expire(self, response_url: str) -> None:
         self._hook(response_url.removeprefix(f"{self.url}/response/")).expired = True

@@ -128,10 +128,10 @@ class Worlds:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, database_url: str, redis_url: str) -> AsyncIterator[Self]:
+    async def running(cls, database_url: str, redis_url: str, **more: str) -> AsyncIterator[Self]:
         clock, mail_server = Clock(), MailServer()
         async with mail_server.running():
-            settings = Settings.read(environ(database_url, redis_url, mail_server.port))
+            settings = Settings.read(environ(database_url, redis_url, mail_server.port) | more)
             async with (
                 app.api(settings, clock=clock) as api,
                 app.worker(settings, lambda: None, clock=clock) as worker,

@@ -13,6 +13,7 @@ from rytask.modules.identity import routes as identity
 from rytask.modules.identity import service as identity_service
 from rytask.modules.orgs import routes as orgs
 from rytask.modules.projects import routes as projects
+from rytask.modules.slack import routes as slack
 from rytask.modules.work_items import routes as work_items
 from rytask.platform import jobs, reactions
 from rytask.platform.auth import Bearers, Keys
@@ -34,6 +35,8 @@ MODULES = (
     orgs.routes,
     projects.routes,
     work_items.routes,
+    slack.routes,
+    slack.callback,
 )
 
 Clock = Callable[[], datetime]

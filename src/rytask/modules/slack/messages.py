@@ -53,7 +53,7 @@ def usage(command: str) -> Json:
 
 def modal(origin: ModalOrigin, message: str = "") -> Json:
     """The form. `message` is the text of the message that it is made from."""
-    title, description = rules.line_and_rest(message)
+    line, title, description = rules.divide(message)
     return {
         "type": "modal",
         "callback_id": MODAL,
@@ -68,7 +68,7 @@ def modal(origin: ModalOrigin, message: str = "") -> Json:
                 {
                     "type": "plain_text_input",
                     "max_length": rules.MAX_TITLE,
-                    "initial_value": title,
+                    "initial_value": title or line,
                 },
                 hint="@sam ~2h #bug !high ^friday work here too.",
                 optional=False,

@@ -219,9 +219,7 @@ async def connection_of_org(db: Reader, org_id: OrgId) -> Connection | None:
     )
 
 
-async def connection(
-    db: Reader, org_id: OrgId, connection_id: ConnectionId
-) -> Connection | None:
+async def connection(db: Reader, org_id: OrgId, connection_id: ConnectionId) -> Connection | None:
     """A connection, whether it still stands or not."""
     return await db.maybe(
         Connection, f"{_CONNECTION} WHERE org_id = $1 AND id = $2", org_id, connection_id
@@ -347,8 +345,7 @@ async def delete_channel(
     tx: Tx, org_id: OrgId, connection_id: ConnectionId, channel_id: str
 ) -> bool:
     deleted = await tx.execute(
-        "DELETE FROM slack_channels"
-        " WHERE org_id = $1 AND connection_id = $2 AND channel_id = $3",
+        "DELETE FROM slack_channels WHERE org_id = $1 AND connection_id = $2 AND channel_id = $3",
         org_id,
         connection_id,
         channel_id,

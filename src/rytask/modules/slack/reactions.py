@@ -1,7 +1,8 @@
 """What follows for Slack from what happens elsewhere."""
 
 from rytask.modules.identity.events import EmailVerified, UserRegistered
-from rytask.modules.slack import queries
+from rytask.modules.orgs.events import OrgDeleted
+from rytask.modules.slack import queries, service
 from rytask.platform.events import Recorded
 from rytask.platform.ids import UserId
 from rytask.platform.reactions import on
@@ -18,3 +19,9 @@ async def recognise(ctx: Writing, recorded: Recorded, fact: EmailVerified) -> No
 async def recognise_newcomer(ctx: Writing, recorded: Recorded, fact: UserRegistered) -> None:
     """The same for somebody who comes with a verified address, such as the invited."""
     await queries.map_verified(ctx.db, ctx.org_id, UserId(fact.subject_id))
+
+
+@on(OrgDeleted)
+async def disconnect(ctx: Writing, recorded: Recorded, fact: OrgDeleted) -> None:
+    """A deleted organization gives its Slack workspace free."""
+    await service.disconnect_if_connected(ctx)

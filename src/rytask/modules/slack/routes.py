@@ -1,6 +1,5 @@
 """Slack over HTTP: its settings for admins, and the doors that Slack itself knocks at."""
 
-from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
@@ -13,7 +12,6 @@ from rytask.modules.slack.model import (
     Delivery,
     Install,
     Integration,
-    Json,
     SlackUser,
     Wish,
 )
@@ -287,9 +285,7 @@ async def _open_from(work: Work, settings: Settings, asked: Interaction) -> Answ
     raise Unavailable(messages.NO_MODAL)
 
 
-async def _submit(
-    work: Work, settings: Settings, asked: Interaction, view: schemas.View
-) -> Answer:
+async def _submit(work: Work, settings: Settings, asked: Interaction, view: schemas.View) -> Answer:
     try:
         origin = schemas.origin.decode(view.private_metadata or "{}")
     except msgspec.MsgspecError:

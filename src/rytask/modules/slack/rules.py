@@ -88,14 +88,17 @@ _MARKUP = re.compile(r"<([@#!]?[^<>\s][^<>]*)>")
 _MENTION = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^<>]*)?>")
 
 
-def line_and_rest(text: str) -> tuple[str, str | None]:
-    """The line to capture, and what does not fit into a title and belongs into the description."""
-    first, _, rest = text.strip().partition("\n")
-    first, rest = first.strip(), rest.strip()
-    if len(first) <= MAX_TITLE:
-        return first, rest or None
-    cut = first.rfind(" ", MAX_TITLE // 2, MAX_TITLE - 1)
-    return first[: cut if cut > 0 else MAX_TITLE - 1] + "…", text.strip()
+def divide(text: str) -> tuple[str, str | None, str | None]:
+    """The line to read, the title if the line is too long to be one, and the rest.
+
+    What is cut off a title is in the rest: nothing that was typed is lost.
+    """
+    line, _, rest = text.strip().partition("\n")
+    line, rest = line.strip(), rest.strip()
+    if len(line) <= MAX_TITLE:
+        return line, None, rest or None
+    cut = line.rfind(" ", MAX_TITLE // 2, MAX_TITLE - 1)
+    return line, line[: cut if cut > 0 else MAX_TITLE - 1] + "…", text.strip()
 
 
 def permalink(domain: str, channel: str, ts: str, thread_ts: str = "") -> str | None:
@@ -118,12 +121,14 @@ _TS = re.compile(r"[0-9]{10}\.[0-9]{6}")
 
 def usable(response_url: str, api_base_url: str) -> str | None:
     """A response URL that we may post to: https, or as plain as the API that we are told to use."""
-    parts = urlsplit(response_url)
     api = urlsplit(api_base_url)
     plain_too = api.scheme == "http" and api.hostname != "slack.com"
-    allowed = ("https", "http") if plain_too else ("https",)
-    fits = len(response_url) <= 2048 and parts.scheme in allowed and parts.hostname
+    found = _URL.fullmatch(response_url)
+    fits = found is not None and len(response_url) <= 2048 and (found["s"] or plain_too)
     return response_url if fits else None
+
+
+_URL = re.compile(r"http(?P<s>s?)://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[!-~]*")
 
 
 def consent_url(api_base_url: str) -> str:

@@ -16,7 +16,7 @@ Key = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class IntegrationChanges(Body):
-    default_project_id: ProjectId | None | UnsetType = UNSET
+    default_project_id: ProjectId | UnsetType | None = UNSET
 
 
 class MapBody(Body):

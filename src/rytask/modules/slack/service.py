@@ -1,13 +1,16 @@
 """Connecting Slack, taking captures from it, carrying them out, and undoing them."""
 
 import os
+from contextlib import suppress
 from functools import cache
+from typing import Literal
 from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
 import structlog
 
+from rytask.modules.projects import service as projects
 from rytask.modules.slack import messages, queries, rules, web
 from rytask.modules.slack.events import (
     SlackConnected,
@@ -32,8 +35,9 @@ from rytask.modules.slack.model import (
     Wish,
 )
 from rytask.modules.work_items import service as work_items
+from rytask.modules.work_items.schemas import NewItem
 from rytask.platform.crypto import Sealer
-from rytask.platform.db import Dangling, Duplicate
+from rytask.platform.db import Duplicate
 from rytask.platform.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from rytask.platform.ids import ProjectId, UserId, new_id
 from rytask.platform.jobs import TryAgain
@@ -63,9 +67,7 @@ async def accept(work: Work, settings: Settings, delivery: Delivery) -> bool:
     sealed = None
     if delivery.response_url is not None:
         sealed = sealer(settings).seal(delivery.response_url.encode(), _place_of_url(capture_id))
-    kept = await queries.accept(
-        work.database.writer, capture_id, delivery, sealed, work.clock()
-    )
+    kept = await queries.accept(work.database.writer, capture_id, delivery, sealed, work.clock())
     if kept:
         work.left()
     return kept
@@ -87,7 +89,9 @@ async def carry_out(ctx: Writing, capture_id: CaptureId) -> None:
     except Unavailable:
         raise
     except Refused as refusal:
-        outcome = Outcome(text=wish.text, refusal=refusal.message)
+        unrouted = refusal.code == "work_item.no_project"
+        reason = messages.NO_PROJECT if unrouted else refusal.message
+        outcome = Outcome(text=wish.text, refusal=reason)
         await queries.decide(ctx.db, ctx.org_id, capture_id, "refused", outcome, None)
     else:
         await queries.decide(ctx.db, ctx.org_id, capture_id, "captured", outcome, item_id)
@@ -96,20 +100,23 @@ async def carry_out(ctx: Writing, capture_id: CaptureId) -> None:
 
 async def _create(ctx: Writing, asked: Accepted, wish: Wish) -> tuple[UUID, Outcome]:
     text = await _readable(ctx, asked.connection_id, wish)
-    line, rest = rules.line_and_rest(text)
+    line, title, rest = rules.divide(text)
     parts = (rest, wish.description, wish.permalink)
     # Whoever captures needs no account and no role here; with an account, it is their deed.
     ctx.actor = msgspec.structs.replace(system(ctx.org_id, "SLACK"), user_id=asked.reporter_id)
-    created = await work_items.capture(
+    created = await work_items.create(
         ctx,
-        line,
-        project_id=asked.project_id,
+        NewItem(
+            project_id=asked.project_id,
+            quick_add=line,
+            title=title,
+            description="\n\n".join(filter(None, parts)) or None,
+            priority=wish.priority,
+            due_date=wish.due_date,
+        ),
         source="SLACK",
         capture_id=asked.id,
         reporter_id=asked.reporter_id,
-        description="\n\n".join(filter(None, parts)) or None,
-        priority=wish.priority,
-        due_date=wish.due_date,
     )
     item = created.data
     return item.id, Outcome(
@@ -153,7 +160,8 @@ async def undo(
         if capture is None or capture.state != "captured" or capture.item_id is None:
             return True
         ctx.actor = msgspec.structs.replace(ctx.actor, user_id=capture.reporter_id)
-        await work_items.trash(ctx, capture.item_id)
+        with suppress(NotFound):  # somebody else was faster
+            await work_items.trash(ctx, capture.item_id)
         sealed = None
         if response_url is not None:
             sealed = sealer(settings).seal(response_url.encode(), _place_of_url(capture_id))
@@ -184,7 +192,7 @@ def begin_install(actor: Actor, work: Work, settings: Settings) -> Install:
         "scope": ",".join(SCOPES),
         "redirect_uri": settings.slack_oauth_callback_url,
         "state": rules.make_state(
-            settings.signing_key, actor.org_id, actor.me, os.urandom(16), work.clock()
+            settings.signing_secret, actor.org_id, actor.me, os.urandom(16), work.clock()
         ),
     }
     return Install(f"{rules.consent_url(settings.slack_api_base_url)}?{urlencode(asked)}")
@@ -202,7 +210,7 @@ async def finish_install(work: Work, settings: Settings, *, code: str, state: st
     """Connect the team that agreed to the organization whose admin began. Raises NotInstalled."""
     now = work.clock()
     try:
-        org_id, user_id = rules.read_state(settings.signing_key, state, now)
+        org_id, user_id = rules.read_state(settings.signing_secret, state, now)
     except rules.BadState as bad:
         raise NotInstalled(bad.reason) from bad
     role = await queries.role_of(work.database.reader, org_id, user_id)
@@ -215,9 +223,7 @@ async def finish_install(work: Work, settings: Settings, *, code: str, state: st
         raise NotInstalled("exchange_failed") from error
     if grant is None:
         raise NotInstalled("enterprise_install")
-    actor = Actor(
-        org_id=org_id, user_id=user_id, role=role, permissions=frozenset(), source="WEB"
-    )
+    actor = Actor(org_id=org_id, user_id=user_id, role=role, permissions=frozenset(), source="WEB")
     try:
         async with work.writing(actor) as ctx:
             await _connect(ctx, settings, grant, user_id)
@@ -232,19 +238,26 @@ async def _connect(ctx: Writing, settings: Settings, grant: Grant, user_id: User
     sealed = sealer(settings).seal(grant.bot_token.encode(), _place_of_token(connection_id))
     await queries.connect(ctx.db, ctx.org_id, connection_id, grant, sealed, user_id, ctx.now)
     ctx.record(
-        SlackConnected(
-            subject_id=connection_id, team_id=grant.team.id, team_name=grant.team.name
-        )
+        SlackConnected(subject_id=connection_id, team_id=grant.team.id, team_name=grant.team.name)
     )
     ctx.enqueue("slack.sync_users", connection_id)
 
 
 async def disconnect(ctx: Writing) -> None:
     """End the connection. What was accepted before is still carried out."""
-    found = await _connected(ctx)
-    await queries.disconnect(ctx.db, ctx.org_id, found.id, ctx.now, wipe=False)
-    _disconnected(ctx, found, "ADMIN")
-    ctx.enqueue("slack.revoke", found.id)
+    if not await disconnect_if_connected(ctx):
+        raise _NOT_CONNECTED
+
+
+async def disconnect_if_connected(ctx: Writing) -> bool:
+    """The same, for who does not know whether there is a connection; False if there is none."""
+    found = await queries.connection_of_org(ctx.db, ctx.org_id)
+    if found is None:
+        return False
+    if await queries.disconnect(ctx.db, ctx.org_id, found.id, ctx.now, wipe=False):
+        _disconnected(ctx, found, "ADMIN")
+        ctx.enqueue("slack.revoke", found.id)
+    return True
 
 
 async def lost(ctx: Writing, connection_id: ConnectionId) -> None:
@@ -254,13 +267,15 @@ async def lost(ctx: Writing, connection_id: ConnectionId) -> None:
         _disconnected(ctx, found, "REVOKED")
 
 
-def _disconnected(ctx: Writing, connection: Connection, reason: str) -> None:
+def _disconnected(
+    ctx: Writing, connection: Connection, reason: Literal["ADMIN", "REVOKED"]
+) -> None:
     ctx.record(
         SlackDisconnected(
             subject_id=connection.id,
             team_id=connection.team_id,
             team_name=connection.team_name,
-            reason="REVOKED" if reason == "REVOKED" else "ADMIN",
+            reason=reason,
         )
     )
 
@@ -268,10 +283,9 @@ def _disconnected(ctx: Writing, connection: Connection, reason: str) -> None:
 async def set_default_project(ctx: Writing, project_id: ProjectId | None) -> None:
     """Where captures go whose channel has no project of its own."""
     found = await _connected(ctx)
-    try:
-        await queries.set_default_project(ctx.db, ctx.org_id, found.id, project_id)
-    except Dangling as error:
-        raise _NO_PROJECT from error
+    if project_id is not None:
+        await projects.require(ctx, project_id)
+    await queries.set_default_project(ctx.db, ctx.org_id, found.id, project_id)
     ctx.record(SlackRouted(subject_id=found.id, channel_id=None, target_id=project_id))
 
 
@@ -284,10 +298,8 @@ async def channels(ctx: Reading) -> list[Channel]:
 async def set_channel(ctx: Writing, channel_id: str, project_id: ProjectId) -> Channel:
     """Send the captures of a channel to a project."""
     found = await _connected(ctx)
-    try:
-        await queries.set_channel(ctx.db, ctx.org_id, found.id, channel_id, project_id)
-    except Dangling as error:
-        raise _NO_PROJECT from error
+    await projects.require(ctx, project_id)
+    await queries.set_channel(ctx.db, ctx.org_id, found.id, channel_id, project_id)
     ctx.record(SlackRouted(subject_id=found.id, channel_id=channel_id, target_id=project_id))
     return Channel(channel_id, project_id)
 
@@ -314,9 +326,7 @@ async def map_user(ctx: Writing, slack_user_id: str, user_id: UserId | None) -> 
     mapped = await queries.map_user(ctx.db, ctx.org_id, found.id, slack_user_id, user_id)
     if mapped is None:
         raise NotFound("Nobody with this id is known in the connected Slack workspace.")
-    ctx.record(
-        SlackUserMapped(subject_id=found.id, slack_user_id=slack_user_id, user_id=user_id)
-    )
+    ctx.record(SlackUserMapped(subject_id=found.id, slack_user_id=slack_user_id, user_id=user_id))
     return mapped
 
 
@@ -370,8 +380,9 @@ def _place_of_url(capture_id: CaptureId) -> bytes:
 async def _connected(ctx: Reading) -> Connection:
     found = await queries.connection_of_org(ctx.db, ctx.org_id)
     if found is None:
-        raise Conflict("Slack is not connected: connect it first.", code="slack.not_connected")
+        raise _NOT_CONNECTED
     return found
 
 
+_NOT_CONNECTED = Conflict("Slack is not connected: connect it first.", code="slack.not_connected")
 _NO_PROJECT = Invalid("There is no such project.", code="slack.unknown_project")

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from rytask.modules.slack.model import Grant, Json, Stranger, Team
 from rytask.platform.jobs import TryAgain
@@ -91,14 +93,16 @@ def retry_after(headers: Mapping[str, str]) -> float:
 async def exchange(settings: Settings, code: str) -> Grant | None:
     """What an installation grants. None for one of a whole enterprise, which has no one team."""
     with asking():
-        answer = await client(settings).oauth_v2_access(
-            client_id=settings.slack_client_id,
-            client_secret=settings.slack_client_secret,
-            code=code,
-            redirect_uri=settings.slack_oauth_callback_url,
+        answer = _content(
+            await client(settings).oauth_v2_access(
+                client_id=settings.slack_client_id,
+                client_secret=settings.slack_client_secret,
+                code=code,
+                redirect_uri=settings.slack_oauth_callback_url,
+            )
         )
     team: Json | None = answer["team"]
-    if not team or answer["is_enterprise_install"]:
+    if not team or answer.get("is_enterprise_install"):
         return None
     return Grant(
         team=Team(team["id"], team.get("name") or team["id"]),
@@ -125,7 +129,7 @@ async def post_directly(
     """Write to somebody, once: `look_first` looks for a message with this mark before."""
     try:
         with asking():
-            opened = await web.conversations_open(users=slack_user_id)
+            opened = _content(await web.conversations_open(users=slack_user_id))
         conversation = opened["channel"]["id"]
         if look_first and await _is_there(web, conversation, mark):
             return
@@ -144,8 +148,10 @@ async def post_directly(
 
 async def _is_there(web: AsyncWebClient, conversation: str, mark: str) -> bool:
     with asking():
-        answer = await web.conversations_history(
-            channel=conversation, limit=100, include_all_metadata=True
+        answer = _content(
+            await web.conversations_history(
+                channel=conversation, limit=100, include_all_metadata=True
+            )
         )
     return any(
         (message.get("metadata") or {}).get("event_payload", {}).get("capture") == mark
@@ -175,8 +181,8 @@ async def respond(http: aiohttp.ClientSession, url: str, message: Json) -> bool:
 async def people(web: AsyncWebClient, cursor: str) -> tuple[list[Stranger], str | None]:
     """A page of the people of a team, and where the next one begins."""
     with asking():
-        answer = await web.users_list(cursor=cursor or None, limit=200)
-    following = (answer["response_metadata"] or {}).get("next_cursor")
+        answer = _content(await web.users_list(cursor=cursor or None, limit=200))
+    following = (answer.get("response_metadata") or {}).get("next_cursor")
     found = [_stranger(member) for member in answer["members"] if _is_human(member)]
     return found, following or None
 
@@ -184,8 +190,12 @@ async def people(web: AsyncWebClient, cursor: str) -> tuple[list[Stranger], str 
 async def person(web: AsyncWebClient, slack_user_id: str) -> Stranger:
     """Somebody by their id."""
     with asking():
-        answer = await web.users_info(user=slack_user_id)
+        answer = _content(await web.users_info(user=slack_user_id))
     return _stranger(answer["user"])
+
+
+def _content(answer: AsyncSlackResponse) -> Json:
+    return cast("Json", answer.data)
 
 
 def _is_human(member: Json) -> bool:
