@@ -318,8 +318,9 @@ class World:
                     await jobs.known(row.name).run(self.tools, row)
                 except Exception as error:
                     errors.append(f"{row.name}: {error!r}")
+                    after = error.after if isinstance(error, jobs.TryAgain) else None
                     async with self.database.transaction() as tx:
-                        await outbox.fail(tx, row, repr(error))
+                        await outbox.fail(tx, row, repr(error), after=after)
 
     async def run_job(self, name: str) -> list[str]:
         """Run a scheduled job now, and whatever it asks for."""

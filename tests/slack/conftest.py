@@ -108,7 +108,10 @@ class Slack:
 
     async def _hurry(self) -> int:
         async with self.world.database.transaction() as tx:
-            return await tx.execute("UPDATE jobs SET due_at = now() WHERE state = 'waiting'")
+            return await tx.execute(
+                "UPDATE jobs SET due_at = now() WHERE org_id = $1 AND state = 'waiting'",
+                self.world.org_id,
+            )
 
     async def items(self) -> list[Json]:
         """Every work item of the organization."""

@@ -22,7 +22,7 @@ async def capture(ctx: Writing, capture_id: UUID) -> None:
     await service.carry_out(ctx, CaptureId(capture_id))
 
 
-@job("slack.confirm", attempts=12)
+@job("slack.confirm", attempts=25)
 async def confirm(tools: Tools, org_id: OrgId, capture_id: UUID) -> None:
     """Tell the capturer what became of it. Told twice, it is seen once."""
     began = tools.work.clock()

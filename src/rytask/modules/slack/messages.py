@@ -114,12 +114,12 @@ def wish(view: View, origin: ModalOrigin, user_name: str) -> Wish:
     """What a submitted form asks for."""
     chosen = view.input("priority").selected_option
     return Wish(
-        text=_clean(view.input("title").value or ""),
-        description=_clean(view.input("description").value or "") or None,
+        text=rules.clean(view.input("title").value or ""),
+        description=rules.clean(view.input("description").value or "") or None,
         priority=chosen.value if chosen else None,
         due_date=view.input("due").selected_date,
         permalink=origin.permalink or None,
-        user_name=user_name or None,
+        user_name=rules.clean(user_name)[:80] or None,
     )
 
 
@@ -232,7 +232,3 @@ def _plain(text: str) -> Json:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _clean(text: str) -> str:
-    return text.replace("\x00", " ").strip()

@@ -192,7 +192,7 @@ async def receive_slack_command(work: Work, settings: Settings, request: Request
         command = schemas.command(form)
     except msgspec.ValidationError as error:
         raise Malformed(f"This is no slash command: {error}.") from None
-    text = command.text.replace("\x00", " ").strip()
+    text = rules.clean(command.text)
     if text == "help":
         return Answer.json(messages.usage(command.command))
     if not text:
@@ -260,7 +260,7 @@ def _delivery(command: Command, text: str, settings: Settings) -> Delivery:
         trigger=command.trigger_id,
         slack_user_id=command.user_id,
         channel_id=command.channel_id or None,
-        wish=Wish(text=text, markup=True, user_name=command.user_name[:80] or None),
+        wish=Wish(text=text, markup=True, user_name=rules.clean(command.user_name)[:80] or None),
         response_url=rules.usable(command.response_url, settings.slack_api_base_url),
     )
 

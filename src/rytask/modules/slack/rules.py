@@ -88,6 +88,11 @@ _MARKUP = re.compile(r"<([@#!]?[^<>\s][^<>]*)>")
 _MENTION = re.compile(r"<@([UW][A-Z0-9]+)(?:\|[^<>]*)?>")
 
 
+def clean(text: str) -> str:
+    """Text that can be stored, without white space around it."""
+    return text.replace("\x00", " ").strip()
+
+
 def divide(text: str) -> tuple[str, str | None, str | None]:
     """The line to read, the title if the line is too long to be one, and the rest.
 

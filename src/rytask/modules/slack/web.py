@@ -93,12 +93,16 @@ def retry_after(headers: Mapping[str, str]) -> float:
 async def exchange(settings: Settings, code: str) -> Grant | None:
     """What an installation grants. None for one of a whole enterprise, which has no one team."""
     with asking():
+        # Not by `oauth_v2_access`: it needs a part of aiohttp that is deprecated.
         answer = _content(
-            await client(settings).oauth_v2_access(
-                client_id=settings.slack_client_id,
-                client_secret=settings.slack_client_secret,
-                code=code,
-                redirect_uri=settings.slack_oauth_callback_url,
+            await client(settings).api_call(
+                "oauth.v2.access",
+                data={
+                    "client_id": settings.slack_client_id,
+                    "client_secret": settings.slack_client_secret,
+                    "code": code,
+                    "redirect_uri": settings.slack_oauth_callback_url,
+                },
             )
         )
     team: Json | None = answer["team"]
