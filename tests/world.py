@@ -128,10 +128,10 @@ class Worlds:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, database_url: str, redis_url: str) -> AsyncIterator[Self]:
+    async def running(cls, database_url: str, redis_url: str, **more: str) -> AsyncIterator[Self]:
         clock, mail_server = Clock(), MailServer()
         async with mail_server.running():
-            settings = Settings.read(environ(database_url, redis_url, mail_server.port))
+            settings = Settings.read(environ(database_url, redis_url, mail_server.port) | more)
             async with (
                 app.api(settings, clock=clock) as api,
                 app.worker(settings, lambda: None, clock=clock) as worker,
@@ -318,8 +318,9 @@ class World:
                     await jobs.known(row.name).run(self.tools, row)
                 except Exception as error:
                     errors.append(f"{row.name}: {error!r}")
+                    after = error.after if isinstance(error, jobs.TryAgain) else None
                     async with self.database.transaction() as tx:
-                        await outbox.fail(tx, row, repr(error))
+                        await outbox.fail(tx, row, repr(error), after=after)
 
     async def run_job(self, name: str) -> list[str]:
         """Run a scheduled job now, and whatever it asks for."""

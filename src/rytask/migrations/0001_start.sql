@@ -385,20 +385,24 @@ CREATE TABLE notification_scans (
 CREATE TABLE slack_connections (
     id                  uuid PRIMARY KEY,
     org_id              uuid NOT NULL REFERENCES organizations ON DELETE CASCADE,
-    team_id             text NOT NULL UNIQUE,
+    team_id             text NOT NULL,
     team_name           text NOT NULL,
     bot_user_id         text NOT NULL,
-    bot_token           bytea NOT NULL,
+    bot_token           bytea, -- sealed; kept after a disconnection until Slack has forgotten it
     scopes              text[] NOT NULL,
     default_project_id  uuid,
     installed_by        uuid NOT NULL,
+    sync_cursor         text, -- where the reading of its people goes on; null: nowhere
     connected_at        timestamptz NOT NULL,
     revoked_at          timestamptz,
     UNIQUE (org_id, id),
+    UNIQUE (org_id, team_id),
     FOREIGN KEY (org_id, default_project_id) REFERENCES projects (org_id, id)
         ON DELETE SET NULL (default_project_id),
     FOREIGN KEY (org_id, installed_by) REFERENCES users (org_id, id)
 );
+CREATE UNIQUE INDEX slack_connections_team ON slack_connections (team_id) WHERE revoked_at IS NULL;
+CREATE UNIQUE INDEX slack_connections_org ON slack_connections (org_id) WHERE revoked_at IS NULL;
 
 CREATE TABLE slack_users (
     org_id           uuid NOT NULL,
@@ -434,15 +438,16 @@ CREATE TABLE slack_captures (
     slack_user_id  text NOT NULL,
     channel_id     text,
     request        jsonb NOT NULL,
-    response_url   bytea,
+    response_url   bytea, -- sealed, and wiped once it was used
     state          text NOT NULL DEFAULT 'accepted'
                    CHECK (state IN ('accepted', 'captured', 'refused', 'undone')),
     outcome        jsonb,
     item_id        uuid,
+    posting_at     timestamptz, -- the confirmation was begun, and may have been seen
     posted_at      timestamptz,
     created_at     timestamptz NOT NULL,
     UNIQUE (connection_id, kind, trigger),
     UNIQUE (org_id, id),
     FOREIGN KEY (org_id, connection_id) REFERENCES slack_connections (org_id, id) ON DELETE CASCADE
 );
-CREATE INDEX slack_captures_age ON slack_captures (org_id, created_at);
+CREATE INDEX slack_captures_age ON slack_captures (created_at);

@@ -201,6 +201,8 @@ class Database:
     def __init__(self, reading: asyncpg.Pool, writing: asyncpg.Pool) -> None:
         self._reading, self._writing = reading, writing
         self.reader = Reader(reading)
+        self.writer = Reader(writing)
+        """For one statement that changes something: it is a transaction by itself."""
 
     @classmethod
     async def connect(

@@ -19,6 +19,9 @@ from rytask.platform.ids import OrgId
 State = Literal["waiting", "queued", "running", "dead"]
 LEASE = timedelta(seconds=10)
 
+INSERT: LiteralString = "INSERT INTO jobs (org_id, name, arg, max_attempts)"
+"""For a statement that asks for jobs itself, where a unit of work would cost too much."""
+
 
 class Pushable(msgspec.Struct, frozen=True):
     """A row that is due, on its way to the queue; or 'dead', when its last worker died with it."""

@@ -156,6 +156,10 @@ class Work:
         if left_work:
             self._hint()
 
+    def left(self) -> None:
+        """Tell the workers that a statement of its own (`database.writer`) left work for them."""
+        self._hint()
+
     async def _flush(self, ctx: Writing) -> bool:
         facts, jobs = ctx._facts, ctx._jobs
         names = [name for name, _, _ in jobs]

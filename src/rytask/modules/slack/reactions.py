@@ -1,0 +1,43 @@
+"""What follows for Slack from what happens elsewhere."""
+
+from rytask.modules.identity.events import EmailVerified, UserRegistered
+from rytask.modules.notifications import service as notifications
+from rytask.modules.orgs.events import OrgDeleted
+from rytask.modules.slack import queries, service
+from rytask.modules.slack.events import SlackDisconnected
+from rytask.platform.events import Recorded
+from rytask.platform.ids import UserId
+from rytask.platform.reactions import on
+from rytask.platform.work import Writing
+
+
+@on(EmailVerified)
+async def recognise(ctx: Writing, recorded: Recorded, fact: EmailVerified) -> None:
+    """Whoever has in Slack the address that was just verified is that member."""
+    await queries.map_verified(ctx.db, ctx.org_id, UserId(fact.subject_id))
+
+
+@on(UserRegistered)
+async def recognise_newcomer(ctx: Writing, recorded: Recorded, fact: UserRegistered) -> None:
+    """The same for somebody who comes with a verified address, such as the invited."""
+    await queries.map_verified(ctx.db, ctx.org_id, UserId(fact.subject_id))
+
+
+@on(OrgDeleted)
+async def disconnect(ctx: Writing, recorded: Recorded, fact: OrgDeleted) -> None:
+    """A deleted organization gives its Slack workspace free."""
+    await service.disconnect_if_connected(ctx)
+
+
+@on(SlackDisconnected)
+async def tell_the_admins(ctx: Writing, recorded: Recorded, fact: SlackDisconnected) -> None:
+    """Tell the admins when Slack ended the connection: only they can connect it again."""
+    if fact.reason == "REVOKED":
+        await notifications.tell_admins(
+            ctx,
+            "SLACK",
+            fact,
+            entity_type="slack_connection",
+            entity_id=fact.subject_id,
+            key=f"slack.disconnected:{recorded.seq}",
+        )

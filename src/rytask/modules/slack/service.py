@@ -1,0 +1,388 @@
+"""Connecting Slack, taking captures from it, carrying them out, and undoing them."""
+
+import os
+from contextlib import suppress
+from functools import cache
+from typing import Literal
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from rytask.modules.projects import service as projects
+from rytask.modules.slack import messages, queries, rules, web
+from rytask.modules.slack.events import (
+    SlackConnected,
+    SlackDisconnected,
+    SlackRouted,
+    SlackUserMapped,
+)
+from rytask.modules.slack.model import (
+    Accepted,
+    CaptureId,
+    Channel,
+    Connection,
+    ConnectionId,
+    Delivery,
+    Grant,
+    Install,
+    Integration,
+    Outcome,
+    SlackUser,
+    Team,
+    Unknown,
+    Wish,
+)
+from rytask.modules.work_items import service as work_items
+from rytask.modules.work_items.schemas import NewItem
+from rytask.platform.crypto import Sealer
+from rytask.platform.db import Duplicate
+from rytask.platform.errors import Conflict, Invalid, NotFound, Refused, Unavailable
+from rytask.platform.ids import ProjectId, UserId, new_id
+from rytask.platform.jobs import TryAgain
+from rytask.platform.settings import Settings
+from rytask.platform.work import Actor, Reading, Work, Writing, system
+
+log = structlog.get_logger("slack")
+
+SCOPES = (
+    "commands",
+    "chat:write",
+    "users:read",
+    "users:read.email",
+    "team:read",
+    "im:write",
+    "im:history",
+)
+"""The last two find the conversation with a person, and our own message in it, before repeating."""
+
+
+async def accept(work: Work, settings: Settings, delivery: Delivery) -> bool:
+    """Keep a capture for good, whatever dies from here on; False when its team is not connected.
+
+    Costs one statement. A delivery that was kept before, however long ago, changes nothing.
+    """
+    capture_id = CaptureId(new_id())
+    sealed = None
+    if delivery.response_url is not None:
+        sealed = sealer(settings).seal(delivery.response_url.encode(), _place_of_url(capture_id))
+    kept = await queries.accept(work.database.writer, capture_id, delivery, sealed, work.clock())
+    if kept:
+        work.left()
+    return kept
+
+
+async def carry_out(ctx: Writing, capture_id: CaptureId) -> None:
+    """Make the work item of a capture, or note why there can be none; either is confirmed."""
+    asked = await queries.lock_capture(ctx.db, ctx.org_id, capture_id)
+    if asked is None or asked.state != "accepted":
+        return
+    wish = msgspec.json.decode(asked.request, type=Wish)
+    if not asked.capturer_known:
+        name = wish.user_name or asked.slack_user_id
+        await queries.meet(ctx.db, ctx.org_id, asked.connection_id, asked.slack_user_id, name)
+        ctx.enqueue("slack.look_up", capture_id)
+    try:
+        async with ctx.db.savepoint():
+            item_id, outcome = await _create(ctx, asked, wish)
+    except Unavailable:
+        raise
+    except Refused as refusal:
+        unrouted = refusal.code == "work_item.no_project"
+        reason = messages.NO_PROJECT if unrouted else refusal.message
+        outcome = Outcome(text=wish.text, refusal=reason)
+        await queries.decide(ctx.db, ctx.org_id, capture_id, "refused", outcome, None)
+    else:
+        await queries.decide(ctx.db, ctx.org_id, capture_id, "captured", outcome, item_id)
+    ctx.enqueue("slack.confirm", capture_id)
+
+
+async def _create(ctx: Writing, asked: Accepted, wish: Wish) -> tuple[UUID, Outcome]:
+    text = await _readable(ctx, asked.connection_id, wish)
+    line, title, rest = rules.divide(text)
+    parts = (rest, wish.description, wish.permalink)
+    # Whoever captures needs no account and no role here; with an account, it is their deed.
+    ctx.actor = msgspec.structs.replace(system(ctx.org_id, "SLACK"), user_id=asked.reporter_id)
+    created = await work_items.create(
+        ctx,
+        NewItem(
+            project_id=asked.project_id,
+            quick_add=line,
+            title=title,
+            description="\n\n".join(filter(None, parts)) or None,
+            priority=wish.priority,
+            due_date=wish.due_date,
+        ),
+        source="SLACK",
+        capture_id=asked.id,
+        reporter_id=asked.reporter_id,
+    )
+    item = created.data
+    return item.id, Outcome(
+        key=item.key,
+        title=item.title,
+        priority=item.priority,
+        due_date=item.due_date,
+        estimate_value=item.estimate_value,
+        unresolved=[Unknown(token.token, token.kind) for token in created.meta.unresolved],
+        linked=asked.reporter_id is not None,
+    )
+
+
+async def _readable(ctx: Writing, connection_id: ConnectionId, wish: Wish) -> str:
+    if not wish.markup:
+        return wish.text
+    ids = rules.mentions(wish.text)
+    people = await queries.mentioned(ctx.db, ctx.org_id, connection_id, ids) if ids else []
+    named = {person.slack_user_id: (person.name, person.handle) for person in people}
+    return rules.readable(wish.text, rules.mention(named))
+
+
+async def undo(
+    work: Work,
+    settings: Settings,
+    *,
+    team_id: str,
+    slack_user_id: str,
+    capture_id: CaptureId,
+    response_url: str | None,
+) -> bool:
+    """Put the item of a capture into the trash; False for anybody but its capturer.
+
+    Undoing twice changes nothing.
+    """
+    found = await queries.capturer(work.database.reader, team_id, capture_id)
+    if found is None or found.slack_user_id != slack_user_id:
+        return False
+    async with work.writing(system(found.org_id, "SLACK")) as ctx:
+        capture = await queries.lock_capture(ctx.db, ctx.org_id, capture_id)
+        if capture is None or capture.state != "captured" or capture.item_id is None:
+            return True
+        ctx.actor = msgspec.structs.replace(ctx.actor, user_id=capture.reporter_id)
+        with suppress(NotFound):  # somebody else was faster
+            await work_items.trash(ctx, capture.item_id)
+        sealed = None
+        if response_url is not None:
+            sealed = sealer(settings).seal(response_url.encode(), _place_of_url(capture_id))
+        await queries.undo(ctx.db, ctx.org_id, capture_id, sealed)
+        ctx.enqueue("slack.confirm", capture_id)
+    return True
+
+
+async def integration(ctx: Reading, settings: Settings) -> Integration:
+    """Whether the organization is connected."""
+    found = await queries.connection_of_org(ctx.db, ctx.org_id)
+    if found is None:
+        return Integration("not_connected", settings.slack)
+    return Integration(
+        "connected",
+        settings.slack,
+        Team(found.team_id, found.team_name),
+        found.connected_at,
+        found.default_project_id,
+    )
+
+
+def begin_install(actor: Actor, work: Work, settings: Settings) -> Install:
+    """Where an admin agrees that Slack and RyTask are connected."""
+    require_configured(settings)
+    asked = {
+        "client_id": settings.slack_client_id,
+        "scope": ",".join(SCOPES),
+        "redirect_uri": settings.slack_oauth_callback_url,
+        "state": rules.make_state(
+            settings.signing_secret, actor.org_id, actor.me, os.urandom(16), work.clock()
+        ),
+    }
+    return Install(f"{rules.consent_url(settings.slack_api_base_url)}?{urlencode(asked)}")
+
+
+class NotInstalled(Exception):
+    """Slack was not connected; `reason` is what the web app explains."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+async def finish_install(work: Work, settings: Settings, *, code: str, state: str) -> None:
+    """Connect the team that agreed to the organization whose admin began. Raises NotInstalled."""
+    now = work.clock()
+    try:
+        org_id, user_id = rules.read_state(settings.signing_secret, state, now)
+    except rules.BadState as bad:
+        raise NotInstalled(bad.reason) from bad
+    role = await queries.role_of(work.database.reader, org_id, user_id)
+    if role not in ("OWNER", "ADMIN"):
+        raise NotInstalled("not_allowed")
+    try:
+        grant = await web.exchange(settings, code)
+    except (TryAgain, web.Declined, web.Disconnected) as error:
+        log.warning("slack.not_installed", why=str(error))
+        raise NotInstalled("exchange_failed") from error
+    if grant is None:
+        raise NotInstalled("enterprise_install")
+    actor = Actor(org_id=org_id, user_id=user_id, role=role, permissions=frozenset(), source="WEB")
+    try:
+        async with work.writing(actor) as ctx:
+            await _connect(ctx, settings, grant, user_id)
+    except Duplicate as taken:
+        other_org = str(taken) == "slack_connections_team"
+        raise NotInstalled("team_taken" if other_org else "other_team_connected") from taken
+
+
+async def _connect(ctx: Writing, settings: Settings, grant: Grant, user_id: UserId) -> None:
+    earlier = await queries.lock_earlier(ctx.db, ctx.org_id, grant.team.id)
+    connection_id = earlier or ConnectionId(new_id())
+    sealed = sealer(settings).seal(grant.bot_token.encode(), _place_of_token(connection_id))
+    await queries.connect(ctx.db, ctx.org_id, connection_id, grant, sealed, user_id, ctx.now)
+    ctx.record(
+        SlackConnected(subject_id=connection_id, team_id=grant.team.id, team_name=grant.team.name)
+    )
+    ctx.enqueue("slack.sync_users", connection_id)
+
+
+async def disconnect(ctx: Writing) -> None:
+    """End the connection. What was accepted before is still carried out."""
+    if not await disconnect_if_connected(ctx):
+        raise _NOT_CONNECTED
+
+
+async def disconnect_if_connected(ctx: Writing) -> bool:
+    """The same, for who does not know whether there is a connection; False if there is none."""
+    found = await queries.connection_of_org(ctx.db, ctx.org_id)
+    if found is None:
+        return False
+    if await queries.disconnect(ctx.db, ctx.org_id, found.id, ctx.now, wipe=False):
+        _disconnected(ctx, found, "ADMIN")
+        ctx.enqueue("slack.revoke", found.id)
+    return True
+
+
+async def lost(ctx: Writing, connection_id: ConnectionId) -> None:
+    """Slack does not know our token any more: the connection is over, and the admins hear of it."""
+    found = await queries.connection(ctx.db, ctx.org_id, connection_id)
+    if found and await queries.disconnect(ctx.db, ctx.org_id, found.id, ctx.now, wipe=True):
+        _disconnected(ctx, found, "REVOKED")
+
+
+def _disconnected(
+    ctx: Writing, connection: Connection, reason: Literal["ADMIN", "REVOKED"]
+) -> None:
+    ctx.record(
+        SlackDisconnected(
+            subject_id=connection.id,
+            team_id=connection.team_id,
+            team_name=connection.team_name,
+            reason=reason,
+        )
+    )
+
+
+async def set_default_project(ctx: Writing, project_id: ProjectId | None) -> None:
+    """Where captures go whose channel has no project of its own."""
+    found = await _connected(ctx)
+    if project_id is not None:
+        await projects.require(ctx, project_id)
+    await queries.set_default_project(ctx.db, ctx.org_id, found.id, project_id)
+    ctx.record(SlackRouted(subject_id=found.id, channel_id=None, target_id=project_id))
+
+
+async def channels(ctx: Reading) -> list[Channel]:
+    """The channels that have a project of their own."""
+    found = await _connected(ctx)
+    return await queries.channels(ctx.db, ctx.org_id, found.id)
+
+
+async def set_channel(ctx: Writing, channel_id: str, project_id: ProjectId) -> Channel:
+    """Send the captures of a channel to a project."""
+    found = await _connected(ctx)
+    await projects.require(ctx, project_id)
+    await queries.set_channel(ctx.db, ctx.org_id, found.id, channel_id, project_id)
+    ctx.record(SlackRouted(subject_id=found.id, channel_id=channel_id, target_id=project_id))
+    return Channel(channel_id, project_id)
+
+
+async def delete_channel(ctx: Writing, channel_id: str) -> None:
+    """Send the captures of a channel where all the others go."""
+    found = await _connected(ctx)
+    if not await queries.delete_channel(ctx.db, ctx.org_id, found.id, channel_id):
+        raise NotFound("This channel has no project of its own.")
+    ctx.record(SlackRouted(subject_id=found.id, channel_id=channel_id, target_id=None))
+
+
+async def users(ctx: Reading) -> list[SlackUser]:
+    """The people of the connected team, as far as they are known."""
+    found = await queries.connection_of_org(ctx.db, ctx.org_id)
+    return await queries.users(ctx.db, ctx.org_id, found.id) if found else []
+
+
+async def map_user(ctx: Writing, slack_user_id: str, user_id: UserId | None) -> SlackUser:
+    """Say who somebody in Slack is (None: nobody here), whatever the e-mail addresses say."""
+    found = await _connected(ctx)
+    if user_id is not None and await queries.role_of(ctx.db, ctx.org_id, user_id) is None:
+        raise Invalid("There is no such member.", code="slack.unknown_member")
+    mapped = await queries.map_user(ctx.db, ctx.org_id, found.id, slack_user_id, user_id)
+    if mapped is None:
+        raise NotFound("Nobody with this id is known in the connected Slack workspace.")
+    ctx.record(SlackUserMapped(subject_id=found.id, slack_user_id=slack_user_id, user_id=user_id))
+    return mapped
+
+
+async def token_of_team(work: Work, settings: Settings, team_id: str) -> str | None:
+    """The token to call Slack with for a team; None when it is not connected."""
+    found = await queries.connection_of_team(work.database.reader, team_id)
+    return None if found is None else token(settings, found)
+
+
+def token(settings: Settings, connection: Connection) -> str | None:
+    """The token of a connection that still has one."""
+    if connection.bot_token is None:
+        return None
+    return unseal_token(settings, connection.id, connection.bot_token)
+
+
+def unseal_token(settings: Settings, connection_id: ConnectionId, sealed: bytes) -> str:
+    return sealer(settings).unseal(sealed, _place_of_token(connection_id)).decode()
+
+
+def unseal_url(settings: Settings, capture_id: CaptureId, sealed: bytes) -> str:
+    return sealer(settings).unseal(sealed, _place_of_url(capture_id)).decode()
+
+
+def require_configured(settings: Settings) -> None:
+    if not settings.slack:
+        raise NotFound(
+            "Slack is not set up on this server: set SLACK_CLIENT_ID, SLACK_CLIENT_SECRET,"
+            " SLACK_SIGNING_SECRET and SLACK_TOKEN_ENC_KEY, and start it again.",
+            code="slack.not_configured",
+        )
+
+
+def sealer(settings: Settings) -> Sealer:
+    return _sealer(settings.slack_token_enc_key)
+
+
+@cache
+def _sealer(key: str) -> Sealer:
+    return Sealer.read(key)
+
+
+def _place_of_token(connection_id: ConnectionId) -> bytes:
+    return b"slack_connections/" + connection_id.bytes
+
+
+def _place_of_url(capture_id: CaptureId) -> bytes:
+    return b"slack_captures/" + capture_id.bytes
+
+
+async def _connected(ctx: Reading) -> Connection:
+    found = await queries.connection_of_org(ctx.db, ctx.org_id)
+    if found is None:
+        raise _NOT_CONNECTED
+    return found
+
+
+_NOT_CONNECTED = Conflict("Slack is not connected: connect it first.", code="slack.not_connected")
+_NO_PROJECT = Invalid("There is no such project.", code="slack.unknown_project")
