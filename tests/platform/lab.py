@@ -12,6 +12,7 @@ from rytask.platform import jobs
 from rytask.platform.db import Database
 from rytask.platform.ids import OrgId
 from rytask.platform.reactions import heard
+from rytask.platform.settings import Settings
 from rytask.platform.work import Work, Writing
 from rytask.platform.worker import run_worker
 
@@ -77,7 +78,8 @@ async def opened(database_url: str, hint: Callable[[], None]) -> AsyncIterator[j
     work = Work(database, heard=heard(), attempts=jobs.attempts_of, hint=hint)
     try:
         async with aiohttp.ClientSession() as http:
-            yield jobs.Tools(work=work, http=http)
+            settings = Settings.read({"DATABASE_URL": database_url}, serving=False)
+            yield jobs.Tools(work=work, http=http, settings=settings, mailer=None)
     finally:
         await database.close()
 
