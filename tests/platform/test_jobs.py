@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 import redis.asyncio as redis
+from tests.platform import lab
 
 from rytask.platform import jobs, outbox, relay, schedule
 from rytask.platform.db import Database
@@ -19,7 +20,6 @@ from rytask.platform.jobs import Tools
 from rytask.platform.migrate import migrate
 from rytask.platform.reactions import on
 from rytask.platform.work import Writing
-from tests.platform import lab
 
 
 @pytest.fixture(scope="session")

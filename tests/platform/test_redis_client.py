@@ -6,10 +6,10 @@ from uuid import uuid4
 
 import pytest
 from redis.exceptions import ResponseError
+from tests.platform.silence import silent_redis
 
 from rytask.platform import telemetry
 from rytask.platform.redis_client import Away, QuickRedis
-from tests.platform.silence import silent_redis
 
 
 @asynccontextmanager
