@@ -94,11 +94,7 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
         settings.database_url, size=settings.database_pool_size, name="rytask-api"
     )
     redis, hint = QuickRedis(settings.redis_url), Hint(settings.redis_url)
-    passwords = Passwords(
-        memory_cost=settings.argon2_memory_cost,
-        time_cost=settings.argon2_time_cost,
-        parallelism=settings.argon2_parallelism,
-    )
+    passwords = _passwords(settings)
     work = _work(database, hint, clock)
     bearers = Bearers(_keys(settings), identity_service.pat_reader(work), clock)
     probes = home.Probes(database, redis)
@@ -164,6 +160,26 @@ async def worker(
         )
     await redis.close()
     await database.close()
+
+
+@asynccontextmanager
+async def bare(settings: Settings) -> AsyncIterator[tuple[Work, Passwords]]:
+    """What a command needs to change things. Its jobs are found by the workers' next look."""
+    database = await Database.connect(settings.database_url, size=2, name="rytask-cli")
+    passwords = _passwords(settings)
+    try:
+        yield _work(database, lambda: None, _now), passwords
+    finally:
+        passwords.close()
+        await database.close()
+
+
+def _passwords(settings: Settings) -> Passwords:
+    return Passwords(
+        memory_cost=settings.argon2_memory_cost,
+        time_cost=settings.argon2_time_cost,
+        parallelism=settings.argon2_parallelism,
+    )
 
 
 def _work(database: Database, hint: Callable[[], None], clock: Clock) -> Work:

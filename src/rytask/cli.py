@@ -14,11 +14,12 @@ import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from rytask.platform import outbox, schedule
 from rytask.platform.db import Database
-from rytask.platform.engines import Plan, run_engines, run_up
+from rytask.platform.engines import Plan, kept, run_engines, run_up
 from rytask.platform.settings import Settings
 
 app = App(name="rytask", help="RyTask: an issue tracker your team hosts itself.")
@@ -93,6 +94,30 @@ def migrate() -> None:
     settings = Settings.read(os.environ, serving=False)
     applied = asyncio.run(migrate(settings.database_url))
     _tell(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
+
+
+@app.command
+def demo(*, size: Annotated[int, Parameter(validator=Number(gte=0, lte=1_000_000))] = 0) -> None:
+    """Load the demo: a project with three items, and as many more as --size asks for.
+
+    Run again, it adds what is missing and nothing twice.
+
+    Parameters
+    ----------
+    size
+        How many items there are to be in all.
+    """
+    from rytask import app
+    from rytask.demo import EMAIL, PASSWORD, load
+
+    async def run() -> None:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("Items", total=max(size, 3))
+            async with app.bare(Settings.read(_environ(), serving=False)) as (work, passwords):
+                await load(work, passwords, size=size, advance=lambda n: progress.advance(task, n))
+        _tell(f"The demo is there: sign in as {EMAIL} with {PASSWORD}.")
+
+    asyncio.run(run())
 
 
 @app.command
@@ -197,9 +222,14 @@ def run_job(name: str) -> None:
     asyncio.run(run())
 
 
+def _environ() -> dict[str, str]:
+    """The environment; what it leaves open, `rytask up` may have kept in its data directory."""
+    return {**kept(Path(os.environ.get("RYTASK_DATA_DIR", ".rytask"))), **os.environ}
+
+
 @asynccontextmanager
 async def _database() -> AsyncIterator[Database]:
-    settings = Settings.read(os.environ, serving=False)
+    settings = Settings.read(_environ(), serving=False)
     database = await Database.connect(settings.database_url, size=2, name="rytask-cli")
     try:
         yield database

@@ -105,6 +105,7 @@ async def found(
     password_hash: str,
     project_name: str = "Getting started",
     key_prefix: str = "GO",
+    slug: str | None = None,
     ids: StartingIds | None = None,
 ) -> Start:
     """Found the organization of `ctx`, with an owner who is verified, and its first project."""
@@ -114,6 +115,7 @@ async def found(
         owner_name=owner_name,
         owner_email=owner_email,
         password_hash=password_hash,
+        slug=slug,
         workspace_id=WorkspaceId(ids.workspace_id) if ids else None,
         owner_id=ids.owner_id if ids else None,
     )

@@ -115,7 +115,9 @@ async def test_a_session_that_is_not_used_ends(world: World) -> None:
     assert (await refreshed(world, first["refreshToken"])).json()["code"] == "auth.refresh_invalid"
 
 
-@pytest.mark.parametrize("token", ["", "rytask_ref_x", "nonsense", crypto.token("rytask_ref_")])
+@pytest.mark.parametrize(
+    "token", ["", "rytask_ref_x", "nonsense", crypto.token("rytask_ref_")], ids=range(4)
+)
 async def test_a_refresh_token_that_was_never_given_is_refused(world: World, token: str) -> None:
     answer = await refreshed(world, token)
     assert answer.status_code == 401

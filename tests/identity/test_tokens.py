@@ -146,6 +146,7 @@ async def test_a_token_follows_its_owner_s_role(world: World) -> None:
         crypto.token("rytask_ref_"),
         "x",
     ],
+    ids=range(5),
 )
 async def test_a_token_that_was_never_given_is_refused(world: World, secret: str) -> None:
     assert (await as_(world, secret).get("/api/v1/auth/whoami")).status_code == 401

@@ -40,6 +40,10 @@ async def any_exists(db: Reader) -> bool:
     return await db.value("SELECT EXISTS (SELECT FROM organizations WHERE deleted_at IS NULL)")
 
 
+async def exists(db: Reader, org_id: OrgId) -> bool:
+    return await db.value("SELECT EXISTS (SELECT FROM organizations WHERE id = $1)", org_id)
+
+
 async def org(db: Reader, org_id: OrgId) -> OrgRow:
     return await db.one(OrgRow, _ORG + " AND o.id = $1", org_id)
 

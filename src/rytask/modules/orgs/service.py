@@ -58,6 +58,11 @@ async def any_exists(db: Reader) -> bool:
     return await queries.any_exists(db)
 
 
+async def exists(db: Reader, org_id: OrgId) -> bool:
+    """Whether there is this organization, deleted or not."""
+    return await queries.exists(db, org_id)
+
+
 async def found(
     ctx: Writing,
     *,
@@ -65,6 +70,7 @@ async def found(
     owner_name: str,
     owner_email: str,
     password_hash: str,
+    slug: str | None = None,
     workspace_id: WorkspaceId | None = None,
     owner_id: UserId | None = None,
 ) -> Founded:
@@ -77,7 +83,7 @@ async def found(
         ctx.org_id, workspace_id or WorkspaceId(new_id()), owner_id or UserId(new_id())
     )
     name = organization_name.strip()
-    for slug in _slugs(name, "organization"):
+    for slug in _slugs(slug or name, "organization"):
         if await queries.insert_org(ctx.db, ctx.org_id, name, slug, ctx.now):
             break
     ctx.record(OrgFounded(subject_id=ctx.org_id, name=name))

@@ -70,6 +70,7 @@ async def create(
     source: Source | None = None,
     capture_id: UUID | None = None,
     reporter_id: UserId | None = None,
+    item_id: UUID | None = None,
 ) -> Created:
     """Create an item from fields, from a captured line, or from both.
 
@@ -92,7 +93,7 @@ async def create(
         )
     title = checks.title(new.title or "")
     checks.dates(new.start_date, new.end_date, new.due_date)
-    item_id, label_ids = new_id(), checks.label_ids(new.label_ids)
+    item_id, label_ids = item_id or new_id(), checks.label_ids(new.label_ids)
     if new.parent_id is not None:
         await queries.lock_tree(ctx.db, ctx.org_id, new.project_id)
     ground = await queries.ground(

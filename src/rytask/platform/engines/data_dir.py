@@ -6,7 +6,7 @@ import pwd
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from rytask.platform.engines.launch import WORKING_DIRECTORY
 from rytask.platform.engines.supervisor import CannotRun, User
 
 _SECONDS_TO_END = 15.0
+_KEPT = "kept.env"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,10 @@ class DataDir:
             self._write(values | {name: make()})
         return self._read()[name]
 
+    def keep(self, values: Mapping[str, str]) -> None:
+        """Keep these values too, or from now on."""
+        self._write({**self._read(), **values})
+
     def password(self, name: str) -> str:
         return self.kept(name, lambda: secrets.token_urlsafe(32))
 
@@ -74,11 +79,7 @@ class DataDir:
         return port
 
     def _read(self) -> dict[str, str]:
-        try:
-            lines = self._file.read_text().splitlines()
-        except FileNotFoundError:
-            return {}
-        return dict(line.split("=", 1) for line in lines)
+        return kept(self.path)
 
     def _write(self, values: dict[str, str]) -> None:
         draft = self._file.with_suffix(".new")
@@ -93,7 +94,16 @@ class DataDir:
 
     @property
     def _file(self) -> Path:
-        return self.path / "kept.env"
+        return self.path / _KEPT
+
+
+def kept(path: Path) -> dict[str, str]:
+    """The settings and secrets that are kept in a data directory, by name."""
+    try:
+        lines = (path / _KEPT).read_text().splitlines()
+    except OSError:
+        return {}
+    return dict(line.split("=", 1) for line in lines)
 
 
 @contextmanager

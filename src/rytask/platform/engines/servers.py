@@ -36,6 +36,7 @@ async def embedded(data: DataDir) -> AsyncIterator[Engines]:
     postgres, database_url = await _postgres(data)
     valkey, redis_url = _valkey(data)
     async with kept_running([postgres, valkey], lock=data.lock, grace=_GRACE):
+        data.keep({"DATABASE_URL": database_url, "REDIS_URL": redis_url})
         yield Engines(database_url=database_url, redis_url=redis_url)
 
 
