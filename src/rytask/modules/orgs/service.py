@@ -83,8 +83,8 @@ async def found(
         ctx.org_id, workspace_id or WorkspaceId(new_id()), owner_id or UserId(new_id())
     )
     name = organization_name.strip()
-    for slug in _slugs(slug or name, "organization"):
-        if await queries.insert_org(ctx.db, ctx.org_id, name, slug, ctx.now):
+    for free in _slugs(slug or name, "organization"):
+        if await queries.insert_org(ctx.db, ctx.org_id, name, free, ctx.now):
             break
     ctx.record(OrgFounded(subject_id=ctx.org_id, name=name))
     await queries.insert_workspace(
