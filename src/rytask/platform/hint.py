@@ -70,9 +70,7 @@ async def listen(url: str, heard: Callable[[], None]) -> None:
                     await channel.subscribe(_CHANNEL)
                     heard()
                     while True:
-                        if await channel.get_message(timeout=30.0) is None:
-                            await channel.ping()  # a line that went dead shows itself
-                        else:
+                        if await channel.get_message(timeout=30.0) is not None:
                             heard()
             except AWAY:
                 await asyncio.sleep(1.0)
