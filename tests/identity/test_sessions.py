@@ -116,7 +116,9 @@ async def test_a_session_that_is_not_used_ends(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["", "rytask_ref_x", "nonsense", crypto.token("rytask_ref_")], ids=range(4)
+    "token",
+    ["", "rytask_ref_x", "nonsense", crypto.token("rytask_ref_")],
+    ids=["empty", "bad check sum", "nonsense", "good check sum"],
 )
 async def test_a_refresh_token_that_was_never_given_is_refused(world: World, token: str) -> None:
     answer = await refreshed(world, token)
