@@ -7,12 +7,12 @@ from uuid import UUID
 
 import httpx
 
-from tests.world import World
+from tests.world import PASSWORD, World
 
 Json = dict[str, Any]
 
 
-async def signed_in(world: World, email: str, password: str = "correct horse battery") -> Json:
+async def signed_in(world: World, email: str, password: str = PASSWORD) -> Json:
     """What signing in answers."""
     answer = await world.anonymous.post(
         "/api/v1/auth/login", json={"email": email, "password": password}
@@ -34,6 +34,12 @@ def as_(world: World, token: str) -> httpx.AsyncClient:
 
 async def refreshed(world: World, token: str) -> httpx.Response:
     return await world.anonymous.post("/api/v1/auth/refresh", json={"refreshToken": token})
+
+
+async def mailed(world: World, email: str) -> list[str]:
+    """What was mailed to an address, after all jobs ran."""
+    assert await world.run_jobs() == []
+    return [mail.content.replace("=\r\n", "") for mail in world.mails if mail.to == email]
 
 
 async def becomes(status: int, ask: Callable[[], Awaitable[httpx.Response]]) -> None:

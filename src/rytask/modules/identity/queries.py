@@ -562,16 +562,11 @@ async def mark_used(tx: Tx, org_id: OrgId, token_id: TokenId, now: datetime) -> 
 
 async def purge(tx: Tx, now: datetime) -> None:
     """Delete what no one can use any more, of every organization."""
-    await tx.execute("DELETE FROM sessions WHERE expires_at < $1::timestamptz - $2", now, _KEPT)
+    before = now - timedelta(hours=2)
+    await tx.execute("DELETE FROM sessions WHERE expires_at < $1", before)
+    await tx.execute("DELETE FROM one_time_tokens WHERE expires_at < $1", before)
+    await tx.execute("DELETE FROM revocations WHERE at < $1", before)
     await tx.execute(
-        "DELETE FROM one_time_tokens WHERE expires_at < $1::timestamptz - $2", now, _KEPT
+        "DELETE FROM login_failures WHERE coalesce(locked_until, first_at) < $1",
+        now - timedelta(days=1),
     )
-    await tx.execute(
-        "DELETE FROM login_failures"
-        " WHERE coalesce(locked_until, first_at) < $1::timestamptz - interval '1 day'",
-        now,
-    )
-    await tx.execute("DELETE FROM revocations WHERE at < $1::timestamptz - $2", now, _KEPT)
-
-
-_KEPT = timedelta(hours=2)

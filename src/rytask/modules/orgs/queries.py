@@ -237,7 +237,4 @@ async def revoke_invites_of(
 
 async def purge_invites(tx: Tx, now: datetime) -> None:
     """Delete what lapsed 30 days ago or more, of every organization."""
-    await tx.execute("DELETE FROM invitations WHERE expires_at < $1::timestamptz - $2", now, _KEPT)
-
-
-_KEPT = timedelta(days=30)
+    await tx.execute("DELETE FROM invitations WHERE expires_at < $1", now - timedelta(days=30))
