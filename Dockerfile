@@ -31,6 +31,7 @@ RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash \
 COPY --from=build /opt/rytask /opt/rytask
 ENV PATH=/opt/rytask/bin:$PATH \
     PORT=3001 \
+    METRICS_PORT=9001 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 LABEL org.opencontainers.image.title="RyTask" \
@@ -38,9 +39,10 @@ LABEL org.opencontainers.image.title="RyTask" \
       org.opencontainers.image.licenses="AGPL-3.0-or-later"
 USER 10001:10001
 WORKDIR /tmp
-EXPOSE 3001
+EXPOSE 3001 9001
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-ISc", \
-    "import http.client, os; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['PORT']), timeout=4); c.request('GET', '/healthz'); exit(c.getresponse().status != 200)"]
+# Both roles answer on METRICS_PORT.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-ISc", \
+    "import http.client, os; probe = http.client.HTTPConnection('127.0.0.1', int(os.environ['METRICS_PORT']), timeout=4); probe.request('GET', '/healthz'); exit(probe.getresponse().status != 200)"]
 ENTRYPOINT ["rytask"]
 CMD ["serve"]
