@@ -43,6 +43,6 @@ EXPOSE 3001 9001
 STOPSIGNAL SIGTERM
 # Both roles answer on METRICS_PORT.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["python", "-ISc", \
-    "import http.client, os; probe = http.client.HTTPConnection('127.0.0.1', int(os.environ['METRICS_PORT']), timeout=4); probe.request('GET', '/healthz'); exit(probe.getresponse().status != 200)"]
+    "import http.client, os; probe = http.client.HTTPConnection('127.0.0.1', int(os.environ['METRICS_PORT']), timeout=4); probe.request('GET', '/healthz'); raise SystemExit(probe.getresponse().status != 200)"]
 ENTRYPOINT ["rytask"]
 CMD ["serve"]
