@@ -301,6 +301,7 @@ async def test_the_scan_reads_what_is_due_and_not_every_open_item(world: World) 
         await tx.execute("ANALYZE work_items")
     world.clock.set(at(MONDAY))
     async with world.tools.transaction(world.org_id) as ctx:
+        await ctx.db.execute("SET LOCAL plan_cache_mode = force_generic_plan")  # the worst case
         await jobs.scan(ctx, world.org_id)
         rows_read = await ctx.db.value(
             "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables"
@@ -389,7 +390,8 @@ async def test_three_racing_scanners_tell_everything_once_in_a_week_of_mornings(
         world.org_id,
     ):
         local = row.created_at.astimezone(zones[row.recipient_id])
-        assert time(9) <= local.time() < time(9, 30)
+        assert time(9) <= local.time()
+        assert local.time() < time(9, 30) or local.date() <= WEEK[0]
         found[Told(row.recipient_id, row.entity_id, row.type, local.date())] += 1
     assert found == reckoning.expected
     assert len(found) > 100
