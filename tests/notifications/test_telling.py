@@ -138,6 +138,7 @@ async def test_several_changes_within_minutes_are_one_unread_notice_of_the_lates
 async def test_facts_that_are_heard_late_or_twice_change_nothing(world: World) -> None:
     sam = await world.person()
     item = await put_item(world, due=None, assignee=sam)
+    assert await world.run_jobs() == []
     next_bucket(world)
     for name in ("In Progress", "Review"):
         await record_status(world, world.owner.actor, item, name)
