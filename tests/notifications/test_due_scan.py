@@ -24,6 +24,7 @@ from tests.notifications.desk import (
 from tests.world import Person, World
 
 from rytask.modules.notifications import jobs, queries, rules
+from rytask.platform.ids import UserId
 
 # 2026: 1 June is a Monday.
 MONDAY = date(2026, 6, 1)
@@ -301,6 +302,7 @@ async def test_the_scan_reads_what_is_due_and_not_every_open_item(world: World) 
         await tx.execute("ANALYZE work_items")
     world.clock.set(at(MONDAY))
     async with world.tools.transaction(world.org_id) as ctx:
+        await ctx.db.execute("SET LOCAL plan_cache_mode = force_generic_plan")  # the worst case
         await jobs.scan(ctx, world.org_id)
         rows_read = await ctx.db.value(
             "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables"
@@ -316,7 +318,7 @@ WEEK = [date(2026, 10, 22) + timedelta(days=n) for n in range(8)]
 
 
 class Told(NamedTuple):
-    person: UUID
+    person: UserId
     item: UUID
     kind: str
     on: date
@@ -326,16 +328,16 @@ class Told(NamedTuple):
 class Item:
     id: UUID
     due: date
-    concerns: set[UUID]
+    concerns: set[UserId]
     open: bool = True
 
 
 class Reckoning:
     """Who has to be told what on which day, worked out from the rules by plain counting."""
 
-    def __init__(self, zones: Mapping[UUID, ZoneInfo]) -> None:
+    def __init__(self, zones: Mapping[UserId, ZoneInfo]) -> None:
         self._zones = zones
-        self._mornings: set[tuple[UUID, date]] = set()
+        self._mornings: set[tuple[UserId, date]] = set()
         self._said: set[tuple[object, ...]] = set()
         self.expected: Counter[Told] = Counter()
 
@@ -349,7 +351,7 @@ class Reckoning:
                     if item.open and person in item.concerns:
                         self._tell(person, item, local.date())
 
-    def _tell(self, person: UUID, item: Item, today: date) -> None:
+    def _tell(self, person: UserId, item: Item, today: date) -> None:
         late = (today - item.due).days
         notice = (person, item.id, item.due, (late - 1) // 7 if late > 0 else "soon")
         if late >= -2 and notice not in self._said:
@@ -389,14 +391,15 @@ async def test_three_racing_scanners_tell_everything_once_in_a_week_of_mornings(
         world.org_id,
     ):
         local = row.created_at.astimezone(zones[row.recipient_id])
-        assert time(9) <= local.time() < time(9, 30)
+        assert time(9) <= local.time()
+        assert local.time() < time(9, 30) or local.date() <= WEEK[0]
         found[Told(row.recipient_id, row.entity_id, row.type, local.date())] += 1
     assert found == reckoning.expected
     assert len(found) > 100
 
 
 class _Row(msgspec.Struct):
-    recipient_id: UUID
+    recipient_id: UserId
     entity_id: UUID
     type: str
     created_at: datetime

@@ -1,12 +1,11 @@
 """The HTTP routes of the inbox. Everybody has their own only."""
 
-from rytask.modules.notifications import jobs, reactions, service
+from rytask.modules.notifications import service
 from rytask.modules.notifications.model import Count, Notification, NotificationId
 from rytask.modules.notifications.schemas import InboxQuery, NotificationChanges
 from rytask.platform.http import Data, Page, Routes
 from rytask.platform.work import Reading, Writing
 
-__all__ = ["jobs", "reactions", "routes"]
 routes = Routes("notifications")
 
 
