@@ -19,6 +19,9 @@ from rytask.modules.notifications import routes as notifications
 from rytask.modules.orgs import jobs as orgs_jobs
 from rytask.modules.orgs import routes as orgs
 from rytask.modules.projects import routes as projects
+from rytask.modules.slack import jobs as slack_jobs
+from rytask.modules.slack import reactions as slack_reactions
+from rytask.modules.slack import routes as slack
 from rytask.modules.work_items import jobs as work_items_jobs
 from rytask.modules.work_items import reactions as work_items_reactions
 from rytask.modules.work_items import routes as work_items
@@ -43,6 +46,8 @@ MODULES = (
     projects.routes,
     work_items.routes,
     notifications.routes,
+    slack.routes,
+    slack.callback,
 )
 
 REGISTERED = (
@@ -53,6 +58,8 @@ REGISTERED = (
     work_items_reactions,
     notifications_jobs,
     notifications_reactions,
+    slack_jobs,
+    slack_reactions,
 )
 """Importing these has registered every job and every reaction."""
 
