@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from rytask.modules.slack import jobs, messages, reactions, rules, schemas, service, web
+from rytask.modules.slack import messages, rules, schemas, service, web
 from rytask.modules.slack.model import (
     CaptureId,
     Channel,
@@ -30,7 +30,6 @@ from rytask.platform.http import Answer, Data, Request, Routes
 from rytask.platform.settings import Settings
 from rytask.platform.work import Reading, Work, Writing
 
-__all__ = ["callback", "jobs", "reactions", "routes"]
 routes = Routes("slack")
 callback = Routes("slack", prefix="")
 _MAX_BODY = 2**20
