@@ -344,7 +344,8 @@ async def ensure_labels(ctx: Writing, workspace_id: UUID, names: Sequence[str]) 
     for label in found:
         if label.is_new:
             ctx.record(LabelCreated(subject_id=label.id, name=label.name))
-    return [label.id for label in found]
+    ids = {label.name.lower(): label.id for label in found}
+    return [ids[name.lower()] for name in names]
 
 
 async def update_label(ctx: Writing, label_id: UUID, changes: LabelChanges) -> Label:

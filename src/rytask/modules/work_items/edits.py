@@ -39,6 +39,12 @@ async def update(ctx: Writing, item_id: UUID, changes: ItemChanges) -> WorkItem:
     wanted = _wanted(before, changes)
     if not wanted:
         return shown(before)
+    checks.dates(
+        *(
+            wanted.get(name, getattr(before, name))
+            for name in ("start_date", "end_date", "due_date")
+        )
+    )
     if wanted.keys() & {"assignee_id", "label_ids", "parent_id"}:
         ground = await queries.ground(
             ctx.db,
@@ -59,7 +65,6 @@ async def update(ctx: Writing, item_id: UUID, changes: ItemChanges) -> WorkItem:
         ctx.db, before, ctx.org_id, ctx.now, wanted, to_end="status_id" in wanted
     )
     after = _changed(ctx, before, {**wanted, "position": position})
-    checks.dates(after.start_date, after.end_date, after.due_date)
     _record(ctx, before, after)
     return after
 

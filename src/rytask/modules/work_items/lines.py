@@ -36,11 +36,12 @@ async def read(
     )
     people = dict(zip(handles, names.assignee_ids, strict=True))
     captured = capture.parse(line, names.today, _unknown(first, names, people))
-    known = dict(zip(labels, names.label_ids, strict=True))
-    missing = [label for label in captured.labels if known[label.lower()] is None]
-    label_ids = [id for label in captured.labels if (id := known[label.lower()]) is not None]
+    label_of = dict(zip(labels, names.label_ids, strict=True))
+    missing = [label for label in captured.labels if label_of[label.lower()] is None]
     if missing and names.workspace_id is not None:
-        label_ids += await projects.ensure_labels(ctx, names.workspace_id, missing)
+        made = await projects.ensure_labels(ctx, names.workspace_id, missing)
+        label_of.update(zip((label.lower() for label in missing), made, strict=True))
+    label_ids = [id for label in captured.labels if (id := label_of[label.lower()])]
     filled = msgspec.structs.replace(
         new,
         project_id=names.project_id or new.project_id,
