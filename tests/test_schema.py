@@ -26,6 +26,6 @@ def dumped(database_url: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_schema_sql_is_what_the_migrations_make(database_url: str) -> None:
+async def test_schema_sql_is_what_the_migrations_make(database_url: str) -> None:
     kept = resources.files("rytask").joinpath("migrations", "schema.sql").read_text()
     assert dumped(database_url) == kept

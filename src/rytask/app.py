@@ -153,13 +153,15 @@ async def worker(
     redis = QuickRedis(settings.redis_url)
     await redis.start()
     mailer = Mailer.read(settings.smtp_url, settings.mail_from) if settings.smtp_url else None
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
-        yield Worker(
-            jobs.Tools(_work(database, wake, clock), http, settings, mailer),
-            home.Probes(database, redis),
-        )
-    await redis.close()
-    await database.close()
+    try:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
+            yield Worker(
+                jobs.Tools(_work(database, wake, clock), http, settings, mailer),
+                home.Probes(database, redis),
+            )
+    finally:
+        await redis.close()
+        await database.close()
 
 
 @asynccontextmanager

@@ -6,11 +6,11 @@ from uuid import uuid4
 import msgspec
 import pytest
 from structlog.testing import capture_logs
+from tests.world import World
 
 from rytask.platform.jobs import TryAgain
 from rytask.platform.mail import Mailer
 from rytask.platform.post import Letter, post
-from tests.world import World
 
 LETTER = Letter(
     id=uuid4(), to="ada@example.com", subject="Hi", text="Look:", link="http://rytask.test/secret"

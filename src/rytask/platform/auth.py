@@ -114,11 +114,11 @@ class Bearers:
         if token.count(".") == 2:
             known = self._verify(token)
             if self._is_revoked(known):
-                raise _REFUSED
+                raise _refused()
         else:
             actor = await self._look_up(token)
             if actor is None:
-                raise _REFUSED
+                raise _refused()
             # What was just read is the truth, but a revocation under way may not be in it yet.
             known = Known(actor, now + _PAT_SECONDS, now - _UNDER_WAY)
             if self._is_revoked(known):
@@ -141,7 +141,7 @@ class Bearers:
             )
             return _known(claims)
         except (jwt.PyJWTError, KeyError, ValueError, TypeError) as error:
-            raise _REFUSED from error
+            raise _refused() from error
 
     def _is_revoked(self, known: Known) -> bool:
         actor = known.actor
@@ -198,7 +198,8 @@ async def revoke(tx: Tx, *subject_ids: UUID) -> None:
     )
 
 
-_REFUSED = Unauthenticated("Sign in again: this token is not valid, or not any more.")
+def _refused() -> Unauthenticated:
+    return Unauthenticated("Sign in again: this token is not valid, or not any more.")
 
 
 def _known(claims: dict[str, Any]) -> Known:

@@ -90,7 +90,13 @@ def run_up(plan: Plan, tell: Callable[[str], None]) -> None:
 
 async def _up(plan: Plan, data: DataDir, tell: Callable[[str], None], *, external: bool) -> None:
     async with _urls(data, external=external) as urls:
-        env = {**plan.environ, **_secrets(data, plan.environ), **urls, "PORT": str(plan.port)}
+        env = {
+            "LOG_MAIL_LINKS": "1",
+            **plan.environ,
+            **_secrets(data, plan.environ),
+            **urls,
+            "PORT": str(plan.port),
+        }
         env.pop("WORKER", None)
         for step in ("migrate", "demo") if plan.demo else ("migrate",):
             await run_once(Program(name=step, argv=[*plan.command, step], env=env), lock=data.lock)
