@@ -136,7 +136,7 @@ class Things:
             "create_status": {"name": "Mine", "category": "STARTED"},
             "reorder_statuses": {"orderedIds": [ids["/statuses"]]},
             "update_label": {"name": "mine"},
-            "merge_label": {"into": ids["label_id"]},
+            "merge_label": {"intoId": ids["label_id"]},
             "update_issue": {"version": 1, "title": "Mine now"},
             "move_issue": {"version": 1},
             "add_subtask": {"title": "Mine"},
