@@ -18,6 +18,7 @@ import aiohttp
 import msgspec
 
 from rytask.platform import outbox
+from rytask.platform.errors import Refused, Unavailable
 from rytask.platform.ids import OrgId
 from rytask.platform.mail import Mailer
 from rytask.platform.settings import Settings
@@ -65,11 +66,17 @@ _known: dict[str, Known] = {}
 
 
 def transactional(
-    name: str, *, attempts: int
+    name: str,
+    *,
+    attempts: int,
+    otherwise: Callable[[Writing, Arg, Refused], Awaitable[None]] | None = None,
 ) -> Callable[
     [Callable[[Writing, Arg], Awaitable[None]]], Callable[[Writing, Arg], Awaitable[None]]
 ]:
-    """Register a job that works in the database only: it happens exactly once, or not at all."""
+    """Register a job that works in the database only: it happens exactly once, or not at all.
+
+    With `otherwise` a refusal is an outcome too: what was done is undone, and that is done instead.
+    """
 
     def register(
         function: Callable[[Writing, Arg], Awaitable[None]],
@@ -77,9 +84,16 @@ def transactional(
         decode = _decoder(function)
 
         async def run(tools: Tools, row: outbox.Claimed) -> None:
-            async with tools.transaction(_org(row)) as ctx:
-                if await outbox.finish(ctx.db, row.id):
-                    await function(ctx, decode(row.arg))
+            try:
+                async with tools.transaction(_org(row)) as ctx:
+                    if await outbox.finish(ctx.db, row.id):
+                        await function(ctx, decode(row.arg))
+            except Refused as refusal:
+                if otherwise is None or isinstance(refusal, Unavailable):
+                    raise
+                async with tools.transaction(_org(row)) as ctx:
+                    if await outbox.finish(ctx.db, row.id):
+                        await otherwise(ctx, decode(row.arg), refusal)
 
         _register(Known(name, "work", attempts, run))
         return function

@@ -8,6 +8,7 @@ import structlog
 from rytask.modules.slack import messages, queries, service, web
 from rytask.modules.slack.model import CaptureId, Connection, ConnectionId, News
 from rytask.platform.crypto import Unsealable
+from rytask.platform.errors import Refused
 from rytask.platform.ids import OrgId
 from rytask.platform.jobs import Tools, every, job, transactional
 from rytask.platform.work import Writing
@@ -16,7 +17,11 @@ log = structlog.get_logger("slack")
 _SYNC_ATTEMPTS = 10
 
 
-@transactional("slack.capture", attempts=queries.ATTEMPTS)
+async def _refuse(ctx: Writing, capture_id: UUID, refusal: Refused) -> None:
+    await service.refuse(ctx, CaptureId(capture_id), refusal)
+
+
+@transactional("slack.capture", attempts=queries.ATTEMPTS, otherwise=_refuse)
 async def capture(ctx: Writing, capture_id: UUID) -> None:
     """Make the work item of a capture, or note why there is none."""
     await service.carry_out(ctx, CaptureId(capture_id))
@@ -25,12 +30,10 @@ async def capture(ctx: Writing, capture_id: UUID) -> None:
 @job("slack.confirm", attempts=25)
 async def confirm(tools: Tools, org_id: OrgId, capture_id: UUID) -> None:
     """Tell the capturer what became of it. Told twice, it is seen once."""
-    began = tools.work.clock()
-    writer = tools.work.database.writer
-    news = await queries.begin_news(writer, org_id, CaptureId(capture_id), began)
+    news = await queries.news(tools.work.database.reader, org_id, CaptureId(capture_id))
     if news is not None:
         await _tell(tools, org_id, news)
-        await queries.settle_news(writer, org_id, news.id, began)
+        await queries.settle(tools.work.database.writer, org_id, news.id, news.state)
 
 
 async def _tell(tools: Tools, org_id: OrgId, news: News) -> None:
@@ -39,15 +42,19 @@ async def _tell(tools: Tools, org_id: OrgId, news: News) -> None:
         url = service.unseal_url(tools.settings, news.id, news.response_url)
         if await web.respond(tools.http, url, message):
             return
-        await queries.forget_response_url(tools.work.database.writer, org_id, news.id)
     if news.bot_token is None:
         log.warning("slack.not_confirmed", capture=str(news.id), why="disconnected")
         return
     token = service.unseal_token(tools.settings, news.connection_id, news.bot_token)
     client = web.client(tools.settings, token, http=tools.http)
+    await queries.begin_posting(tools.work.database.writer, org_id, news.id)
     try:
         await web.post_directly(
-            client, news.slack_user_id, message, str(news.id), look_first=news.begun_before
+            client,
+            news.slack_user_id,
+            message,
+            f"{news.id}/{news.state}",
+            look_first=news.begun_before,
         )
     except web.Disconnected:
         await _lost(tools, org_id, news.connection_id)

@@ -169,7 +169,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 
 
 class News(msgspec.Struct, frozen=True):
-    """A confirmation that is ours to send. `begun_before`: an earlier try may have been seen."""
+    """A confirmation to send. `begun_before`: a direct message of it may have been seen."""
 
     id: CaptureId
     connection_id: ConnectionId
@@ -180,5 +180,4 @@ class News(msgspec.Struct, frozen=True):
     response_url: bytes | None
     slack_user_id: str
     bot_token: bytes | None
-    created_at: datetime
     begun_before: bool

@@ -161,47 +161,40 @@ async def captured_by(db: Reader, org_id: OrgId, capture_id: CaptureId) -> Perso
     )
 
 
-async def begin_news(
-    db: Reader, org_id: OrgId, capture_id: CaptureId, now: datetime
-) -> News | None:
-    """Claim a confirmation that was not sent. `now` marks the claim."""
+async def news(db: Reader, org_id: OrgId, capture_id: CaptureId) -> News | None:
+    """A confirmation that was not sent yet."""
     return await db.maybe(
         News,
-        "WITH mine AS ("
-        "  SELECT c.id, c.posting_at, k.bot_token, p.name AS assignee FROM slack_captures c"
-        "    JOIN slack_connections k ON k.org_id = c.org_id AND k.id = c.connection_id"
-        "    LEFT JOIN work_items w ON w.org_id = c.org_id AND w.id = c.item_id"
-        "    LEFT JOIN users p ON p.org_id = c.org_id AND p.id = w.assignee_id"
-        "   WHERE c.org_id = $1 AND c.id = $2 AND c.state <> 'accepted' AND c.posted_at IS NULL"
-        "     FOR UPDATE OF c"
-        " )"
-        " UPDATE slack_captures c SET posting_at = $3 FROM mine WHERE c.org_id = $1 AND c.id = $2"
-        " RETURNING c.id, c.connection_id, c.state, c.outcome, c.item_id, mine.assignee,"
-        "   c.response_url, c.slack_user_id, mine.bot_token, c.created_at,"
-        "   mine.posting_at IS NOT NULL AS begun_before",
+        "SELECT c.id, c.connection_id, c.state, c.outcome, c.item_id, p.name AS assignee,"
+        "   c.response_url, c.slack_user_id, k.bot_token, c.posting_at IS NOT NULL AS begun_before"
+        "  FROM slack_captures c"
+        "  JOIN slack_connections k ON k.org_id = c.org_id AND k.id = c.connection_id"
+        "  LEFT JOIN work_items w ON w.org_id = c.org_id AND w.id = c.item_id"
+        "  LEFT JOIN users p ON p.org_id = c.org_id AND p.id = w.assignee_id"
+        " WHERE c.org_id = $1 AND c.id = $2 AND c.state <> 'accepted' AND c.posted_at IS NULL",
         org_id,
         capture_id,
-        now,
     )
 
 
-async def settle_news(db: Reader, org_id: OrgId, capture_id: CaptureId, began: datetime) -> None:
-    """The confirmation that was begun then was sent; one that was asked for since was not."""
+async def begin_posting(db: Reader, org_id: OrgId, capture_id: CaptureId) -> None:
+    """From here on a confirmation may be seen, even if we never hear so."""
+    await db.value(
+        "UPDATE slack_captures SET posting_at = now(), response_url = NULL"
+        " WHERE org_id = $1 AND id = $2",
+        org_id,
+        capture_id,
+    )
+
+
+async def settle(db: Reader, org_id: OrgId, capture_id: CaptureId, told: State) -> None:
+    """The capturer was told of this state. If it was undone since, that is still to be told."""
     await db.value(
         "UPDATE slack_captures SET posted_at = now(), response_url = NULL"
-        " WHERE org_id = $1 AND id = $2 AND posting_at = $3",
+        " WHERE org_id = $1 AND id = $2 AND state = $3",
         org_id,
         capture_id,
-        began,
-    )
-
-
-async def forget_response_url(db: Reader, org_id: OrgId, capture_id: CaptureId) -> None:
-    """It is of no use any more."""
-    await db.value(
-        "UPDATE slack_captures SET response_url = NULL WHERE org_id = $1 AND id = $2",
-        org_id,
-        capture_id,
+        told,
     )
 
 

@@ -5,7 +5,6 @@ from contextlib import suppress
 from functools import cache
 from typing import Literal
 from urllib.parse import urlencode
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -38,7 +37,7 @@ from rytask.modules.work_items import service as work_items
 from rytask.modules.work_items.schemas import NewItem
 from rytask.platform.crypto import Sealer
 from rytask.platform.db import Duplicate
-from rytask.platform.errors import Conflict, Invalid, NotFound, Refused, Unavailable
+from rytask.platform.errors import Conflict, Invalid, NotFound, Refused
 from rytask.platform.ids import ProjectId, UserId, new_id
 from rytask.platform.jobs import TryAgain
 from rytask.platform.settings import Settings
@@ -74,31 +73,11 @@ async def accept(work: Work, settings: Settings, delivery: Delivery) -> bool:
 
 
 async def carry_out(ctx: Writing, capture_id: CaptureId) -> None:
-    """Make the work item of a capture, or note why there can be none; either is confirmed."""
+    """Make the work item of a capture, and ask for the confirmation. Raises what refuses it."""
     asked = await queries.lock_capture(ctx.db, ctx.org_id, capture_id)
     if asked is None or asked.state != "accepted":
         return
-    wish = msgspec.json.decode(asked.request, type=Wish)
-    if not asked.capturer_known:
-        name = wish.user_name or asked.slack_user_id
-        await queries.meet(ctx.db, ctx.org_id, asked.connection_id, asked.slack_user_id, name)
-        ctx.enqueue("slack.look_up", capture_id)
-    try:
-        async with ctx.db.savepoint():
-            item_id, outcome = await _create(ctx, asked, wish)
-    except Unavailable:
-        raise
-    except Refused as refusal:
-        unrouted = refusal.code == "work_item.no_project"
-        reason = messages.NO_PROJECT if unrouted else refusal.message
-        outcome = Outcome(text=wish.text, refusal=reason)
-        await queries.decide(ctx.db, ctx.org_id, capture_id, "refused", outcome, None)
-    else:
-        await queries.decide(ctx.db, ctx.org_id, capture_id, "captured", outcome, item_id)
-    ctx.enqueue("slack.confirm", capture_id)
-
-
-async def _create(ctx: Writing, asked: Accepted, wish: Wish) -> tuple[UUID, Outcome]:
+    wish = await _met(ctx, asked)
     text = await _readable(ctx, asked.connection_id, wish)
     line, title, rest = rules.divide(text)
     parts = (rest, wish.description, wish.permalink)
@@ -119,7 +98,7 @@ async def _create(ctx: Writing, asked: Accepted, wish: Wish) -> tuple[UUID, Outc
         reporter_id=asked.reporter_id,
     )
     item = created.data
-    return item.id, Outcome(
+    outcome = Outcome(
         key=item.key,
         title=item.title,
         priority=item.priority,
@@ -128,6 +107,31 @@ async def _create(ctx: Writing, asked: Accepted, wish: Wish) -> tuple[UUID, Outc
         unresolved=[Unknown(token.token, token.kind) for token in created.meta.unresolved],
         linked=asked.reporter_id is not None,
     )
+    await queries.decide(ctx.db, ctx.org_id, capture_id, "captured", outcome, item.id)
+    ctx.enqueue("slack.confirm", capture_id)
+
+
+async def refuse(ctx: Writing, capture_id: CaptureId, refusal: Refused) -> None:
+    """Note why a capture made no work item, and ask for that to be told."""
+    asked = await queries.lock_capture(ctx.db, ctx.org_id, capture_id)
+    if asked is None or asked.state != "accepted":
+        return
+    wish = await _met(ctx, asked)
+    unrouted = refusal.code == "work_item.no_project"
+    reason = messages.NO_PROJECT if unrouted else refusal.message
+    outcome = Outcome(text=wish.text, refusal=reason)
+    await queries.decide(ctx.db, ctx.org_id, capture_id, "refused", outcome, None)
+    ctx.enqueue("slack.confirm", capture_id)
+
+
+async def _met(ctx: Writing, asked: Accepted) -> Wish:
+    """What is asked for. Whoever asks for the first time is noted."""
+    wish = msgspec.json.decode(asked.request, type=Wish)
+    if not asked.capturer_known:
+        name = wish.user_name or asked.slack_user_id
+        await queries.meet(ctx.db, ctx.org_id, asked.connection_id, asked.slack_user_id, name)
+        ctx.enqueue("slack.look_up", asked.id)
+    return wish
 
 
 async def _readable(ctx: Writing, connection_id: ConnectionId, wish: Wish) -> str:
