@@ -8,8 +8,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
-Request = Callable[[], bytes]
+Request = Callable[[], bytes | None]
+"""Makes the next request; None when there are no more."""
 
 
 @dataclass
@@ -49,8 +51,7 @@ class _Connection(asyncio.Protocol):
         self._needed = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -93,7 +94,9 @@ def request(
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def closed(port: int, make: Request, *, connections: int, seconds: float) -> Seen:
+async def closed(
+    port: int, make: Request, *, connections: int = 32, seconds: float = 3600.0
+) -> Seen:
     """As fast as `connections` can: each sends the next request when it has its answer."""
     seen = Seen()
     loop = asyncio.get_running_loop()
@@ -101,9 +104,9 @@ async def closed(port: int, make: Request, *, connections: int, seconds: float) 
 
     async def one() -> None:
         _, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
-        while loop.time() < end:
+        while loop.time() < end and (asked := make()) is not None:
             started = time.perf_counter()
-            status = await connection.ask(make())
+            status = await connection.ask(asked)
             seen.latencies.append(time.perf_counter() - started)
             seen.statuses[status] = seen.statuses.get(status, 0) + 1
         if connection.transport is not None:
@@ -127,7 +130,9 @@ async def paced(port: int, make: Request, *, rate: float, seconds: float) -> See
         connection = free.pop() if free else None
         if connection is None:
             _, connection = await loop.create_connection(_Connection, "127.0.0.1", port)
-        status = await connection.ask(make())
+        asked = make()
+        assert asked is not None
+        status = await connection.ask(asked)
         seen.latencies.append(loop.time() - due)
         seen.statuses[status] = seen.statuses.get(status, 0) + 1
         free.append(connection)

@@ -1,0 +1,164 @@
+"""`make bench`: what requests and captures cost, beside a bare ceiling in the same run.
+
+The server has one core; the load, PostgreSQL and Redis share another. Ratios hold on any machine,
+the rest depends on this one.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+from tests.fake_slack import FakeSlack
+
+from bench import captures, cases, rig
+from bench.table import Acknowledged, Boot, Results, table
+from rytask.platform import engines
+
+ITEMS = (1_000, 100_000)
+_BEGAN = time.monotonic()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How long to look."""
+
+    rounds: int
+    seconds: float
+    captures: int
+    paced: float
+    boots: int
+
+
+SIZES = {
+    "small": Size(rounds=3, seconds=1.0, captures=1_000, paced=10, boots=3),
+    "full": Size(rounds=5, seconds=3.0, captures=3_000, paced=30, boots=5),
+}
+
+
+class Bench:
+    """One run. `only` are parts of the names of what is wanted; without any, all of it."""
+
+    def __init__(self, size: Size, only: list[str], redis_url: str, slack: FakeSlack) -> None:
+        self._size, self._only, self._redis_url, self._slack = size, only, redis_url, slack
+        self.results = Results()
+
+    def _wanted(self, name: str) -> bool:
+        return not self._only or any(part in name for part in self._only)
+
+    async def run(self, server_url: str) -> None:
+        for items in ITEMS:
+            async with rig.database(server_url, f"rytask_bench_{items}") as url:
+                await self._at(url, items)
+
+    async def _at(self, url: str, items: int) -> None:
+        self._slack.reset()
+        self._slack.add_user("U1", "olive", rig.EMAIL)
+        env = rig.environment(url, self._redis_url, self._slack)
+        with ExitStack() as stack:
+            api = stack.enter_context(rig.api(env))
+            await api.ready()
+            _tell(f"filling a project with {items:,} items")
+            ground = await rig.lay(url, api.port, self._slack, items)
+            await captures.settle(env, self._slack, api.port)
+            await self._requests(ground, api, stack)
+            if items == ITEMS[-1]:
+                await self._captures(env, ground, api)
+        if items == ITEMS[-1]:
+            await self._boots(env)
+
+    async def _requests(self, ground: rig.Ground, api: rig.Process, stack: ExitStack) -> None:
+        bare = cases.ceiling_of(ground, stack)
+        await bare.ready(cases.ceiling.HEALTH)
+        size = self._size
+        for case in cases.cases(ground, await ground.sign_in(api.port), self._slack):
+            if self._wanted(case.name):
+                _tell(f"{case.name} at {ground.items:,} items")
+                self.results.rounds += await cases.measure(
+                    ground, case, api, bare, rounds=size.rounds, seconds=size.seconds
+                )
+
+    async def _captures(self, env: dict[str, str], ground: rig.Ground, api: rig.Process) -> None:
+        if self._wanted("captures"):
+            for workers in (1, 2):
+                _tell(f"captures with {workers} worker(s)")
+                self.results.backlogs.append(
+                    await captures.backlog(
+                        env,
+                        self._slack,
+                        api.port,
+                        workers=workers,
+                        captures=self._size.captures,
+                    )
+                )
+                await ground.sweep()
+        if self._wanted("paced"):
+            _tell("acknowledgements at 100 a second")
+            seen = await captures.acknowledged(
+                env, self._slack, api.port, rate=100, seconds=self._size.paced
+            )
+            self.results.acknowledged = Acknowledged(
+                rate=100,
+                p50=seen.percentile(0.5) * 1e3,
+                p99=seen.percentile(0.99) * 1e3,
+                failed=seen.count - seen.good,
+            )
+
+    async def _boots(self, env: dict[str, str]) -> None:
+        for role, start in (("api", rig.api), ("worker", rig.worker)):
+            if not self._wanted("boot"):
+                continue
+            _tell(f"booting the {role}")
+            for _ in range(self._size.boots):
+                began = time.perf_counter()
+                with start(env) as process:
+                    await process.ready()
+                    seconds = time.perf_counter() - began
+                    await asyncio.sleep(2)
+                    memory = process.memory
+                self.results.boots.append(
+                    Boot(role=role, seconds=seconds, rss=memory.rss, pss=memory.pss)
+                )
+
+
+async def main(size: str, only: list[str], file: Path | None) -> int:
+    os.sched_setaffinity(0, rig.REST)
+    async with AsyncExitStack() as stack:
+        slack = await stack.enter_async_context(FakeSlack.running())
+        server_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
+        if not (server_url and redis_url):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rytask-bench-"))
+            _tell("starting PostgreSQL and Redis")
+            started = stack.enter_context(engines.running(Path(folder) / "data"))
+            server_url, redis_url = started.database_url, started.redis_url
+        bench = Bench(SIZES[size], only, redis_url, slack)
+        await bench.run(server_url)
+    results = bench.results
+    print(table(results, ITEMS, size=size, seconds=time.monotonic() - _BEGAN))
+    if file is not None:
+        file.write_text(json.dumps(results.raw(), indent=1) + "\n")
+    return 1 if results.failed else 0
+
+
+def _tell(what: str) -> None:
+    print(f"{time.monotonic() - _BEGAN:5.0f} s  {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="parts of names, by comma: health,item,list,create,login,Slack,captures,paced,boot",
+    )
+    parser.add_argument("--json", type=Path, help="write the raw figures to this file")
+    given = parser.parse_args()
+    sys.exit(uvloop.run(main(given.size, list(filter(None, given.only.split(","))), given.json)))

@@ -1,0 +1,236 @@
+"""The ceiling: the same statements and the same answers, from a bare ASGI function.
+
+It replays what the application is seen to send to PostgreSQL, so the two cannot drift apart. It
+has no tokens, no limits and no checks, and Granian serves it exactly as it serves the application.
+"""
+
+import argparse
+import gc
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, LiteralString
+from uuid import UUID
+
+import asyncpg
+import msgspec
+import uvloop
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+from msgspec.structs import replace
+
+import rytask.app  # noqa: F401 it registers what reacts to facts
+from rytask.modules.work_items import service
+from rytask.modules.work_items.model import Created, ItemPage, WorkItem
+from rytask.modules.work_items.schemas import ItemsQuery, NewItem
+from rytask.platform import jobs, reactions
+from rytask.platform.auth import permissions
+from rytask.platform.db import Database, Reader, Row, Tx
+from rytask.platform.http import Data, PageInfo
+from rytask.platform.ids import OrgId, UserId, new_id
+from rytask.platform.work import Actor, Reading, Work
+
+HEALTH, ITEMS = "/health", "/items"
+_POOL_SIZE = 10
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What the application sent, by which method of the driver."""
+
+    method: str
+    sql: str
+    values: tuple[object, ...]
+
+    async def run(self, on: Any, old: UUID | None = None, new: UUID | None = None) -> Any:
+        """Send it again, with another id in place of the old one."""
+        values = self.values if old is None else [_put(value, old, new) for value in self.values]
+        return await getattr(on, self.method)(self.sql, *values)
+
+
+def _put(value: object, old: UUID, new: UUID | None) -> object:
+    if value == old:
+        return new
+    return [new if one == old else one for one in value] if isinstance(value, list) else value
+
+
+class _Taped(Tx):
+    """Notes every statement on its way to another reader."""
+
+    __slots__ = ("_inner", "_tape")
+
+    def __init__(self, inner: Reader, tape: list[Statement]) -> None:
+        self._inner, self._tape = inner, tape
+
+    async def all(self, row: type[Row], sql: LiteralString, *args: object) -> list[Row]:
+        self._tape.append(Statement("fetch", sql, args))
+        return await self._inner.all(row, sql, *args)
+
+    async def maybe(self, row: type[Row], sql: LiteralString, *args: object) -> Row | None:
+        self._tape.append(Statement("fetchrow", sql, args))
+        return await self._inner.maybe(row, sql, *args)
+
+    async def value(self, sql: LiteralString, *args: object) -> Any:
+        self._tape.append(Statement("fetchval", sql, args))
+        return await self._inner.value(sql, *args)
+
+    async def execute(self, sql: LiteralString, *args: object) -> int:
+        assert isinstance(self._inner, Tx)
+        self._tape.append(Statement("execute", sql, args))
+        return await self._inner.execute(sql, *args)
+
+
+class _TapedDatabase:
+    """A database whose transactions are noted."""
+
+    def __init__(self, database: Database, tape: list[Statement]) -> None:
+        self._database, self._tape = database, tape
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Tx]:
+        async with self._database.transaction() as tx:
+            yield _Taped(tx, self._tape)
+
+
+@dataclass(frozen=True)
+class Tapes:
+    """What the three use cases send, and what they answered."""
+
+    item: list[Statement]
+    item_id: UUID
+    listed: list[Statement]
+    page_size: int
+    created: list[Statement]
+    new: Created
+
+
+async def tapes(database_url: str, actor: Actor, item_id: UUID, new: NewItem) -> Tapes:
+    """Run each use case once and note what it sends."""
+    database = await Database.connect(database_url)
+    item: list[Statement] = []
+    listed: list[Statement] = []
+    created: list[Statement] = []
+    now = datetime.now(UTC)
+    query = ItemsQuery(project_id=new.project_id)
+    await service.get(Reading(_Taped(database.reader, item), actor, now), item_id)
+    await service.list_items(Reading(_Taped(database.reader, listed), actor, now), query)
+    work = Work(
+        _TapedDatabase(database, created),  # type: ignore[arg-type]
+        heard=reactions.heard(),
+        attempts=jobs.attempts_of,
+        hint=lambda: None,
+    )
+    async with work.writing(actor) as ctx:
+        made = await service.create(ctx, new)
+    await database.close()
+    return Tapes(item, item_id, listed, query.limit, created, made)
+
+
+async def application(database_url: str, tapes: Tapes) -> Any:
+    """The ASGI function, on pools like those of the application."""
+    reading, writing = await _pool(database_url, "on"), await _pool(database_url, "off")
+    template = tapes.new.data
+    (one,), (many,) = tapes.item, tapes.listed
+
+    async def item(item_id: UUID) -> object:
+        record = await one.run(reading, tapes.item_id, item_id)
+        return Data(WorkItem(*record))
+
+    async def items() -> object:
+        records = await many.run(reading)
+        rows = [WorkItem(*record) for record in records[: tapes.page_size]]
+        return ItemPage(rows, PageInfo("cursor", True))
+
+    async def create(body: bytes) -> object:
+        msgspec.json.decode(body)
+        new = new_id()
+        place: Any = None
+        async with writing.acquire() as connection, connection.transaction():
+            for statement in tapes.created:
+                answer = await statement.run(connection, template.id, new)
+                place = answer if statement.method == "fetchrow" else place
+        return Created(replace(template, id=new, number=place[0], position=place[1]))
+
+    async def bare(scope: Any, receive: Any, send: Any) -> None:
+        path: str = scope["path"]
+        status = 200
+        if path == HEALTH:
+            answer: object = {"status": "ok", "uptimeSeconds": 1, "version": "0"}
+        elif scope["method"] == "POST":
+            status = 201
+            answer = await create((await receive())["body"])
+        elif path == ITEMS:
+            answer = await items()
+        else:
+            answer = await item(UUID(path.rpartition("/")[2]))
+        content = msgspec.json.encode(answer)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content, "more_body": False})
+
+    return bare
+
+
+async def _pool(database_url: str, read_only: str) -> asyncpg.Pool:
+    return await asyncpg.create_pool(
+        database_url,
+        min_size=0,
+        max_size=_POOL_SIZE,
+        init=_prepare,
+        reset=_no_reset,
+        server_settings={"default_transaction_read_only": read_only, "jit": "off"},
+    )
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        encoder=lambda value: b"\x01" + msgspec.json.encode(value),
+        decoder=lambda raw: raw[1:],
+        schema="pg_catalog",
+        format="binary",
+    )
+
+
+async def _no_reset(connection: asyncpg.Connection) -> None:
+    return None
+
+
+async def _serve(port: int, org_id: UUID, user_id: UUID, item_id: UUID, body: str) -> None:
+    actor = Actor(
+        org_id=OrgId(org_id),
+        user_id=UserId(user_id),
+        role="OWNER",
+        permissions=permissions("OWNER", ()),
+        source="WEB",
+    )
+    database_url = os.environ["DATABASE_URL"]
+    taped = await tapes(database_url, actor, item_id, msgspec.json.decode(body, type=NewItem))
+    server = Server(
+        await application(database_url, taped),
+        address="127.0.0.1",
+        port=port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_enabled=False,
+        backlog=2048,
+    )
+    gc.freeze()
+    await server.serve()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--org-id", type=UUID, required=True)
+    parser.add_argument("--user-id", type=UUID, required=True)
+    parser.add_argument("--item-id", type=UUID, required=True)
+    parser.add_argument("--body", required=True, help="what is sent to create an item")
+    given = parser.parse_args()
+    uvloop.run(_serve(given.port, given.org_id, given.user_id, given.item_id, given.body))
