@@ -1,7 +1,6 @@
 """What is typed in Slack, delivered as Slack does, and what has become of it."""
 
 import asyncio
-import itertools
 import re
 import time
 from collections import Counter
@@ -39,17 +38,20 @@ class Capture:
 
 @dataclass
 class Sender:
-    """Delivers commands to the API processes in turn, and again when there is no answer in 3 s."""
+    """Delivers commands to the API processes in turn, and again when there is no answer in 3 s.
+
+    As behind any balancer, a process that takes no connection is passed over.
+    """
 
     installation: Installation
     captures: list[Capture] = field(default_factory=list)
     answers: list[tuple[float, float]] = field(default_factory=list)
     """When an accepted delivery was sent, and for how many seconds it waited for its answer."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """What the others were answered."""
     forged: Counter[str] = field(default_factory=Counter)
     """What forged deliveries were answered."""
-
-    def __post_init__(self) -> None:
-        self._urls = itertools.cycle(self.installation.urls)
+    _turn: int = 0
 
     @property
     def accepted(self) -> int:
@@ -83,6 +85,7 @@ class Sender:
                 self.answers.append((sent, time.time() - sent))
                 capture.accepted = True
                 return
+            self.refused[str(status or "no answer")] += 1
             await asyncio.sleep(pause)
 
     async def forge(self, number: int, how: Forgery) -> None:
@@ -101,16 +104,22 @@ class Sender:
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
         """The status and the answer; 0 when there is none in time."""
-        try:
-            async with self.installation.http.post(
-                next(self._urls) + _PATH,
-                data=body,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=_PATIENCE),
-            ) as answer:
-                return answer.status, await answer.text()
-        except (aiohttp.ClientError, TimeoutError):
-            return 0, ""
+        for _ in self.installation.urls:
+            self._turn += 1
+            url = self.installation.urls[self._turn % len(self.installation.urls)]
+            try:
+                async with self.installation.http.post(
+                    url + _PATH,
+                    data=body,
+                    headers=headers,
+                    timeout=aiohttp.ClientTimeout(total=_PATIENCE),
+                ) as answer:
+                    return answer.status, await answer.text()
+            except aiohttp.ClientConnectorError:
+                continue
+            except (aiohttp.ClientError, TimeoutError):
+                break
+        return 0, ""
 
 
 @dataclass(frozen=True)

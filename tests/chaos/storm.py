@@ -1,10 +1,11 @@
 """Commands are typed in Slack while every part is killed in turn, and none is lost or doubled."""
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from tests.chaos.captures import (
@@ -60,65 +61,76 @@ async def prove(report: Report, installation: Installation, plan: Plan) -> None:
     await installation.connect_slack()
     await installation.misbehave(**_FAILING)
     sender = Sender(installation)
-    after, outages = await _storm(installation, sender, plan)
+    storm = _Storm(installation, sender, plan)
+    await storm.rage()
     settled = await quiet(installation, within=plan.patience)
     async with asyncio.TaskGroup() as group:
-        for capture in after:
+        for capture in storm.again_later:
             group.create_task(sender.deliver(capture))
     settled = await quiet(installation, within=plan.patience) and settled
+    report.note("workers killed", storm.kills)
     report.check("all settled", "yes" if settled else "no", "yes", settled)
     await _compare(report, installation, sender)
-    await _time(report, installation, sender, outages)
+    await _time(report, installation, sender, storm.outages)
 
 
-async def _storm(
-    installation: Installation, sender: Sender, plan: Plan
-) -> tuple[list[Capture], list[Outage]]:
-    """Send everything; what is to be delivered again later, and the outages there were."""
-    dice = random.Random(plan.captures)
-    again_later: list[Capture] = []
-    outages: list[Outage] = []
-    sending = True
+@dataclass
+class _Storm:
+    installation: Installation
+    sender: Sender
+    plan: Plan
+    kills: int = 0
+    outages: list[Outage] = field(default_factory=list)
+    again_later: list[Capture] = field(default_factory=list)
+    """What is to be delivered again after it was completed."""
+    _sending: bool = True
 
-    async def kill_workers() -> None:
-        turn = 0
-        while sending:
-            await asyncio.sleep(_KILL_A_WORKER_EVERY)
-            worker = installation.workers[turn % len(installation.workers)]
-            await worker.kill()
-            await worker.launch()
-            turn += 1
+    async def rage(self) -> None:
+        """Type everything, and meanwhile kill everything."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._kill_workers(group))
+            group.create_task(self._break_parts())
+            await self._type()
+            self._sending = False
 
-    async def break_things() -> None:
+    async def _type(self) -> None:
+        dice = random.Random(self.plan.captures)
         began = time.monotonic()
-        for number, fault in enumerate(plan.faults, 1):
-            due = began + plan.seconds * number / (len(plan.faults) + 1)
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            outages.append(await _break(installation, fault, number))
-
-    async def send(capture: Capture, again_in: float | None) -> None:
-        async with asyncio.TaskGroup() as both:
-            both.create_task(sender.deliver(capture))
-            if again_in is not None:
-                await asyncio.sleep(again_in)
-                both.create_task(sender.deliver(capture))
-
-    async with asyncio.TaskGroup() as chaos:
-        killing = chaos.create_task(kill_workers())
-        chaos.create_task(break_things())
-        began = time.monotonic()
-        async with asyncio.TaskGroup() as load:
-            for number in range(plan.captures):
-                await asyncio.sleep(max(0.0, began + number / plan.rate - time.monotonic()))
-                capture, fate = sender.type(), dice.random()
-                load.create_task(send(capture, 3 * dice.random() if fate < 0.05 else None))
-                if 0.05 <= fate < 0.10:
-                    again_later.append(capture)
+        async with asyncio.TaskGroup() as group:
+            for number in range(self.plan.captures):
+                await asyncio.sleep(max(0.0, began + number / self.plan.rate - time.monotonic()))
+                capture, fate = self.sender.type(), dice.random()
+                group.create_task(self.sender.deliver(capture))
+                if fate < 0.05:
+                    group.create_task(self._deliver_again(capture, 3 * dice.random()))
+                elif fate < 0.10:
+                    self.again_later.append(capture)
                 if dice.random() < 0.05:
-                    load.create_task(sender.forge(number, dice.choice(FORGERIES)))
-        sending = False
-        await killing
-    return again_later, outages
+                    group.create_task(self.sender.forge(number, dice.choice(FORGERIES)))
+
+    async def _deliver_again(self, capture: Capture, after: float) -> None:
+        await asyncio.sleep(after)
+        await self.sender.deliver(capture)
+
+    async def _kill_workers(self, group: asyncio.TaskGroup) -> None:
+        up: dict[Part, asyncio.Task[None]] = {}
+        for worker in itertools.cycle(self.installation.workers):
+            await asyncio.sleep(_KILL_A_WORKER_EVERY)
+            # On a slow machine it may still be starting: there is no work yet to kill it at.
+            if worker in up:
+                await up[worker]
+            if not self._sending:
+                return
+            await worker.kill()
+            self.kills += 1
+            up[worker] = group.create_task(worker.start())
+
+    async def _break_parts(self) -> None:
+        began = time.monotonic()
+        for number, fault in enumerate(self.plan.faults, 1):
+            due = began + self.plan.seconds * number / (len(self.plan.faults) + 1)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self.outages.append(await _break(self.installation, fault, number))
 
 
 async def _break(installation: Installation, fault: str, turn: int) -> Outage:
@@ -154,6 +166,8 @@ async def _compare(report: Report, installation: Installation, sender: Sender) -
     report.equal("forged or stale, answered 401", sender.forged["401"], answered)
     report.equal("forged: left something behind", found.strange, 0)
     report.equal("jobs given up", found.dead_jobs, 0)
+    refused = ", ".join(f"{count} × {what}" for what, count in sender.refused.items())
+    report.note("deliveries not accepted at once", refused or "none")
     report.note("kept although Slack got no answer", len(found.kept.keys() - accepted))
     report.note("confirmations posted over themselves", found.reposted)
 
