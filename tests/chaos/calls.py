@@ -40,8 +40,9 @@ async def ask(
     key: str | None = None,
     http: aiohttp.ClientSession | None = None,
 ) -> Answer:
-    """Ask as the owner, or with another token. Never raises."""
-    headers = {"authorization": f"Bearer {installation.token if token is None else token}"}
+    """Ask as the owner, or with another token, or an empty one for none. Never raises."""
+    token = installation.token if token is None else token
+    headers = {"authorization": f"Bearer {token}"} if token else {}
     if key is not None:
         headers["idempotency-key"] = key
     began = time.perf_counter()

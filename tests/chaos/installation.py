@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -116,7 +116,13 @@ class Installation:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, folder: Path | None = None, *, apis: int = 2, workers: int = 2, **settings: str
+        cls,
+        folder: Path | None = None,
+        *,
+        apis: int = 2,
+        workers: int = 2,
+        redis_through_line: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Self]:
         """Run one for the length of the block; logs stay behind in a `folder` that is given."""
         async with AsyncExitStack() as stack:
@@ -125,7 +131,7 @@ class Installation:
                     stack.enter_context(tempfile.TemporaryDirectory(prefix="rytask-chaos-"))
                 )
             data = stack.enter_context(claimed(folder / "data"))
-            yield await cls._started(stack, folder, data, apis, workers, settings)
+            yield await cls._started(stack, folder, data, apis, workers, redis_through_line, settings or {})
 
     @classmethod
     async def _started(
@@ -135,7 +141,8 @@ class Installation:
         data: DataDir,
         apis: int,
         workers: int,
-        settings: dict[str, str],
+        redis_through_line: bool,
+        settings: Mapping[str, str],
     ) -> Self:
         async def part(program: Program) -> Part:
             made = Part(program, folder / f"{program.name}.log")
@@ -148,8 +155,11 @@ class Installation:
         program, redis_url = valkey_program(data)
         valkey = await part(program)
         address = urlsplit(redis_url)
-        line = await stack.enter_async_context(Line.running(address.port or 0))
-        through = address.netloc.replace(f":{address.port}", f":{line.port}")
+        line = Line(address.port or 0)
+        if redis_through_line:
+            await stack.enter_async_context(line.running())
+            through = address.netloc.replace(f":{address.port}", f":{line.port}")
+            redis_url = address._replace(netloc=through).geturl()
         await migrate(database_url)
 
         urls = [f"http://{HOST}:{data.port(f'API_{number}')}" for number in range(apis)]
@@ -157,7 +167,7 @@ class Installation:
         slack.url = f"http://{HOST}:{data.port('SLACK')}"
         env = {
             **os.environ,
-            **environ(database_url, address._replace(netloc=through).geturl(), 9),
+            **environ(database_url, redis_url, 9),
             "APP_BASE_URL": urls[0],
             "SLACK_API_BASE_URL": slack.api_base_url,
             **settings,
@@ -279,14 +289,14 @@ class Installation:
             return (await answer.json())["messages"]
 
 
-async def until(holds: Callable[[], Awaitable[bool]], *, within: float) -> bool:
+async def until(holds: Callable[[], Awaitable[bool]], *, within: float, every: float = 0.1) -> bool:
     """Wait until it holds; False when it does not within so many seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within
     while not await holds():
         if loop.time() > deadline:
             return False
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(every)
     return True
 
 

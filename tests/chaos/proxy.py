@@ -22,16 +22,14 @@ class Line:
         self._open: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
 
-    @classmethod
     @asynccontextmanager
-    async def running(cls, upstream: int) -> AsyncIterator[Self]:
+    async def running(self) -> AsyncIterator[Self]:
         """Listen on a free port for the length of the block."""
-        line = cls(upstream)
-        await line.become("well")
+        await self.become("well")
         try:
-            yield line
+            yield self
         finally:
-            await line.become("off")
+            await self.become("off")
 
     async def become(self, mode: Mode) -> None:
         """Change how it works. What was held back while hanging goes on with any other mode."""
@@ -121,16 +119,20 @@ async def _pass(sent: bytes, to: asyncio.StreamWriter) -> None:
 
 
 async def _carry_both_ways(near: _End, far: _End, carry: _Pass) -> None:
-    """Carry what either end sends until both have hung up, or one has failed."""
+    """Carry what either end sends until one of them hangs up."""
 
     async def one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while sent := await reader.read(65536):
-            await carry(sent, writer)
-        if writer.can_write_eof():
-            writer.write_eof()
-
-    try:
         with suppress(OSError):
-            await asyncio.gather(one_way(near[0], far[1]), one_way(far[0], near[1]))
+            while sent := await reader.read(65536):
+                await carry(sent, writer)
+
+    ways = [
+        asyncio.create_task(one_way(near[0], far[1])),
+        asyncio.create_task(one_way(far[0], near[1])),
+    ]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        for way in ways:
+            way.cancel()
         far[1].close()

@@ -115,10 +115,10 @@ class _Storm:
     async def _kill_workers(self, group: asyncio.TaskGroup) -> None:
         up: dict[Part, asyncio.Task[None]] = {}
         for worker in itertools.cycle(self.installation.workers):
-            await asyncio.sleep(_KILL_A_WORKER_EVERY)
             # On a slow machine it may still be starting: there is no work yet to kill it at.
             if worker in up:
                 await up[worker]
+            await asyncio.sleep(_KILL_A_WORKER_EVERY)
             if not self._sending:
                 return
             await worker.kill()
