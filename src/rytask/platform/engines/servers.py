@@ -33,14 +33,15 @@ class Engines:
 @asynccontextmanager
 async def embedded(data: DataDir) -> AsyncIterator[Engines]:
     """Run both engines on this data directory; they are restarted when they die."""
-    postgres, database_url = await _postgres(data)
-    valkey, redis_url = _valkey(data)
+    postgres, database_url = await postgres_program(data)
+    valkey, redis_url = valkey_program(data)
     async with kept_running([postgres, valkey], lock=data.lock, grace=_GRACE):
         data.keep({"DATABASE_URL": database_url, "REDIS_URL": redis_url})
         yield Engines(database_url=database_url, redis_url=redis_url)
 
 
-async def _postgres(data: DataDir) -> tuple[Program, str]:
+async def postgres_program(data: DataDir) -> tuple[Program, str]:
+    """What runs PostgreSQL on this data directory, which it makes if need be; and its URL."""
     user = data.user
     binary = find("postgres", user)
     major = _major(binary)
@@ -166,7 +167,8 @@ async def _postgres_is_ready(cluster: Path, pid: int) -> bool:
     return lines[:1] == [str(pid)] and lines[7:8] == ["ready   "]
 
 
-def _valkey(data: DataDir) -> tuple[Program, str]:
+def valkey_program(data: DataDir) -> tuple[Program, str]:
+    """What runs Valkey on this data directory, and its URL."""
     user = data.user
     password = data.password("VALKEY_PASSWORD")
     port = data.port("VALKEY_PORT")
