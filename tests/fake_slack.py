@@ -323,15 +323,16 @@ class FakeSlack:
         """Type `text` as `user` in `channel`; `to` is where RyTask is. Shows what it answers."""
         form = {**_TYPED, **(await request.post())}
         command = self.command(form["text"], user=form["user"], channel=form["channel"])
-        async with (
-            aiohttp.ClientSession() as http,
-            http.post(
-                f"{form['to']}/api/v1/integrations/slack/commands",
-                data=command,
-                headers=signed(form["secret"], command),
-            ) as answer,
-        ):
-            return web.Response(status=answer.status, text=f"{await answer.text()}\n")
+        url = f"{form['to']}/api/v1/integrations/slack/commands"
+        headers = signed(form["secret"], command)
+        try:
+            async with (
+                aiohttp.ClientSession() as http,
+                http.post(url, data=command, headers=headers) as answer,
+            ):
+                return web.Response(status=answer.status, text=f"{await answer.text()}\n")
+        except aiohttp.ClientError as error:
+            return web.Response(status=502, text=f"RyTask does not answer: {error}\n")
 
     def command(
         self,
