@@ -172,6 +172,7 @@ async def test_only_markers_are_refused_and_the_capturer_hears_why(slack: Slack)
     await slack.type("#bug !high")
     assert await slack.settle() == []
     assert await slack.items() == []
+    assert (await slack.world.owner.api.get("/api/v1/labels")).json()["data"] == []
     assert "an item needs a title" in slack.said()
 
 

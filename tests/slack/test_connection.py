@@ -14,6 +14,7 @@ import pytest
 
 from rytask import app
 from rytask.platform.settings import Settings
+from tests.fake_slack import FakeSlack, signed
 from tests.slack.conftest import Slack
 from tests.world import World, environ
 
@@ -347,6 +348,21 @@ async def test_a_server_without_a_slack_app_says_so(database_url: str, redis_url
                 await client.get("/integrations/slack/oauth/callback"),
             ):
                 assert (answer.status_code, answer.json()["code"]) == (404, "slack.not_configured")
+
+
+async def test_without_the_database_nothing_is_accepted_and_slack_is_told(redis_url: str) -> None:
+    settings = Settings.read(environ("postgresql://nobody@127.0.0.1:9/none", redis_url, 9))
+    body = FakeSlack().command("Fix login")
+    async with app.api(settings) as api:
+        transport = httpx.ASGITransport(api.application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            answer = await client.post(
+                f"{INTEGRATION}/commands",
+                content=body,
+                headers=signed(settings.slack_signing_secret[0], body),
+            )
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
 
 
 async def test_the_stand_in_runs_alone() -> None:

@@ -37,7 +37,7 @@ async def confirm(tools: Tools, org_id: OrgId, capture_id: UUID) -> None:
 
 
 async def _tell(tools: Tools, org_id: OrgId, news: News) -> None:
-    message = messages.news(news, tools.settings.app_base_url)
+    message = messages.told(news, tools.settings.app_base_url)
     if news.response_url is not None:
         url = service.unseal_url(tools.settings, news.id, news.response_url)
         if await web.respond(tools.http, url, message):

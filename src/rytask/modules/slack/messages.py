@@ -128,7 +128,7 @@ def complaint(text: str) -> Json:
     return {"response_action": "errors", "errors": {"title": text}}
 
 
-def news(news: News, base_url: str) -> Json:
+def told(news: News, base_url: str) -> Json:
     """What a capturer is told of their capture: the text, and blocks for those who see them."""
     outcome = msgspec.json.decode(news.outcome, type=Outcome)
     if news.state == "refused":
