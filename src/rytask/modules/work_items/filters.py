@@ -41,16 +41,6 @@ class Group(msgspec.Struct, forbid_unknown_fields=True):
     conditions: Annotated[list[Any], Meta(min_length=1)]
 
 
-class Moment(msgspec.Struct, frozen=True):
-    """A point in time, or a whole day as it is where whoever asks sits: from its start to its end.
-
-    Both ends are SQL, the end not being part of it.
-    """
-
-    start: LiteralString
-    end: LiteralString
-
-
 def compile_filter(encoded: str, where: Where, me: UserId | None) -> LiteralString:
     """The condition that a filter states; its values become parameters of `where`.
 
@@ -101,9 +91,12 @@ class _Compiler:
         raw = self._with_me(condition.value) if condition.field == "assignee" else condition.value
         value: Any = _converted(raw, kind, path)
         parts: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+        if "{start}" in sql:
+            sql = sql.replace("{start}", self._instant(parts[0], path, end=False))
+        if "{end}" in sql:
+            sql = sql.replace("{end}", self._instant(parts[-1], path, end=True))
         if kind in (_Instant, _Instants):
-            first, last = self._moment(parts[0], path), self._moment(parts[-1], path)
-            return sql.replace("START", first.start).replace("END", last.end)
+            return sql
         for part in parts:
             if isinstance(part, date):
                 _in_range(part, path)
@@ -115,17 +108,19 @@ class _Compiler:
             return [self._with_me(one) for one in value]
         return str(self._me) if value == "me" else value
 
-    def _moment(self, text: str, path: str) -> Moment:
+    def _instant(self, text: str, path: str, *, end: bool) -> LiteralString:
+        """When a point in time or a whole day starts or has ended.
+
+        A day is the one where whoever asks sits. The end is no part of it.
+        """
         if len(text) > len("2026-01-01"):
             at = _converted(text, Annotated[datetime, Meta(tz=True)], path)
             _in_range(at, path)
-            return Moment(self._where.param(at), self._where.param(at + timedelta(microseconds=1)))
+            return self._where.param(at + timedelta(microseconds=1) if end else at)
         day = _converted(text, date, path)
         _in_range(day, path)
-        return Moment(self._midnight(day), self._midnight(day + timedelta(days=1)))
-
-    def _midnight(self, day: date) -> LiteralString:
-        return "(" + self._where.param(day) + "::date::timestamp AT TIME ZONE " + _ZONE + ")"
+        midnight = self._where.param(day + timedelta(days=1) if end else day)
+        return "(" + midnight + "::date::timestamp AT TIME ZONE " + _ZONE + ")"
 
 
 def _converted(value: object, kind: Any, path: str) -> Any:
@@ -169,9 +164,9 @@ def _days(column: LiteralString) -> _Operators:
 
 def _instants(column: LiteralString) -> _Operators:
     return {
-        "before": (_Instant, column + " < START"),
-        "after": (_Instant, column + " >= END"),
-        "between": (_Instants, "(" + column + " >= START AND " + column + " < END)"),
+        "before": (_Instant, column + " < {start}"),
+        "after": (_Instant, column + " >= {end}"),
+        "between": (_Instants, "(" + column + " >= {start} AND " + column + " < {end})"),
     }
 
 

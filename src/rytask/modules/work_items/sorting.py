@@ -54,7 +54,7 @@ _BY_NAME = {name.replace("_", ""): field for name, field in _FIELDS.items()}
 def parse(sort: str | None) -> list[Key]:
     """The keys of `-priority,dueDate`; snake case will do too. Without any: by number."""
     keys: list[Key] = []
-    for part in (sort or "number").split(","):
+    for part in ("number" if sort is None else sort).split(","):
         name = part.strip().removeprefix("-")
         field = _BY_NAME.get(name.replace("_", "").lower())
         if field is None or any(key.field is field for key in keys):
