@@ -76,7 +76,7 @@ def _proofs(captures: int) -> dict[Name, Proof]:
 
     async def redis(report: Report, size: Size, folder: Path | None) -> None:
         plan = redis_away.SHORT if size == "short" else redis_away.FULL
-        async with Installation.running(folder, workers=1, redis_through_line=True) as installation:
+        async with Installation.running(folder, redis_away.SHAPE) as installation:
             await redis_away.prove(report, installation, plan)
 
     async def postgres(report: Report, size: Size, folder: Path | None) -> None:
@@ -85,7 +85,7 @@ def _proofs(captures: int) -> dict[Name, Proof]:
             await postgres_away.prove(report, installation, plan)
 
     async def ten_times(report: Report, size: Size, folder: Path | None) -> None:
-        async with Installation.running(folder, workers=0) as installation:
+        async with Installation.running(folder, keys.SHAPE) as installation:
             await keys.prove(report, installation, 100 if size == "short" else 1000)
 
     async def drained(report: Report, size: Size, folder: Path | None) -> None:
@@ -95,7 +95,7 @@ def _proofs(captures: int) -> dict[Name, Proof]:
 
     async def two_of_each(report: Report, size: Size, folder: Path | None) -> None:
         plan = two.SHORT if size == "short" else two.FULL
-        async with Installation.running(folder, settings=two.SETTINGS) as installation:
+        async with Installation.running(folder, two.SHAPE) as installation:
             await two.prove(report, installation, plan)
 
     return {

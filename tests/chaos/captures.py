@@ -47,8 +47,8 @@ class Sender:
     captures: list[Capture] = field(default_factory=list)
     answers: list[tuple[float, float]] = field(default_factory=list)
     """When an accepted delivery was sent, and for how many seconds it waited for its answer."""
-    refused: Counter[str] = field(default_factory=Counter)
-    """What the others were answered."""
+    refused: list[tuple[float, int]] = field(default_factory=list)
+    """When another one was sent, and what it was answered; 0: nothing."""
     forged: Counter[str] = field(default_factory=Counter)
     """What forged deliveries were answered."""
     _turn: int = 0
@@ -85,7 +85,7 @@ class Sender:
                 self.answers.append((sent, time.time() - sent))
                 capture.accepted = True
                 return
-            self.refused[str(status or "no answer")] += 1
+            self.refused.append((sent, status))
             await asyncio.sleep(pause)
 
     async def forge(self, number: int, how: Forgery) -> None:

@@ -95,6 +95,19 @@ class Part:
             return await self._process.wait()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What an installation is made of."""
+
+    apis: int = 2
+    workers: int = 2
+    redis_through_line: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+_TWO_OF_EACH = Shape()
+
+
 @dataclass(kw_only=True)
 class Installation:
     """Engines, API processes, workers and a stand-in for Slack, with an owner signed in."""
@@ -111,18 +124,11 @@ class Installation:
     http: aiohttp.ClientSession
     token: str = ""
     project_id: str = ""
-    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     @classmethod
     @asynccontextmanager
     async def running(
-        cls,
-        folder: Path | None = None,
-        *,
-        apis: int = 2,
-        workers: int = 2,
-        redis_through_line: bool = False,
-        settings: Mapping[str, str] | None = None,
+        cls, folder: Path | None = None, shape: Shape = _TWO_OF_EACH
     ) -> AsyncIterator[Self]:
         """Run one for the length of the block; logs stay behind in a `folder` that is given."""
         async with AsyncExitStack() as stack:
@@ -131,18 +137,11 @@ class Installation:
                     stack.enter_context(tempfile.TemporaryDirectory(prefix="rytask-chaos-"))
                 )
             data = stack.enter_context(claimed(folder / "data"))
-            yield await cls._started(stack, folder, data, apis, workers, redis_through_line, settings or {})
+            yield await cls._started(stack, folder, data, shape)
 
     @classmethod
     async def _started(
-        cls,
-        stack: AsyncExitStack,
-        folder: Path,
-        data: DataDir,
-        apis: int,
-        workers: int,
-        redis_through_line: bool,
-        settings: Mapping[str, str],
+        cls, stack: AsyncExitStack, folder: Path, data: DataDir, shape: Shape
     ) -> Self:
         async def part(program: Program) -> Part:
             made = Part(program, folder / f"{program.name}.log")
@@ -156,13 +155,13 @@ class Installation:
         valkey = await part(program)
         address = urlsplit(redis_url)
         line = Line(address.port or 0)
-        if redis_through_line:
+        if shape.redis_through_line:
             await stack.enter_async_context(line.running())
             through = address.netloc.replace(f":{address.port}", f":{line.port}")
             redis_url = address._replace(netloc=through).geturl()
         await migrate(database_url)
 
-        urls = [f"http://{HOST}:{data.port(f'API_{number}')}" for number in range(apis)]
+        urls = [f"http://{HOST}:{data.port(f'API_{number}')}" for number in range(shape.apis)]
         slack = FakeSlack()
         slack.url = f"http://{HOST}:{data.port('SLACK')}"
         env = {
@@ -170,7 +169,7 @@ class Installation:
             **environ(database_url, redis_url, 9),
             "APP_BASE_URL": urls[0],
             "SLACK_API_BASE_URL": slack.api_base_url,
-            **settings,
+            **shape.settings,
         }
         await part(_stand_in(urlsplit(slack.url).port or 0))
         api_parts = {
@@ -184,7 +183,7 @@ class Installation:
                 ),
                 folder / f"worker-{number}.log",
             )
-            for number in range(workers)
+            for number in range(shape.workers)
         ]
         served = [*api_parts.values(), *worker_parts]
         for one in served:

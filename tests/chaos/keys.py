@@ -4,9 +4,10 @@ import asyncio
 from collections import Counter
 
 from tests.chaos.calls import Answer, create, effects
-from tests.chaos.installation import Installation
+from tests.chaos.installation import Installation, Shape
 from tests.chaos.report import Report
 
+SHAPE = Shape(workers=0)
 _TIMES = 10
 _AT_ONCE = 4
 

@@ -7,10 +7,11 @@ from statistics import median
 
 from tests.chaos.calls import Answer, Steady, ask, create, effects, steady
 from tests.chaos.captures import Sender, outcome, quiet
-from tests.chaos.installation import Installation, until
+from tests.chaos.installation import Installation, Shape, until
 from tests.chaos.proxy import Mode
 from tests.chaos.report import Report, duration, percentile
 
+SHAPE = Shape(workers=1, redis_through_line=True)
 _MODES: tuple[Mode, ...] = ("off", "hanging", "slow")
 _FIRST = 3
 _MAY_PAY = 0.025

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,8 +56,10 @@ class Outage:
     """Whether requests may fail or wait meanwhile. Redis is no reason to."""
 
 
-async def prove(report: Report, installation: Installation, plan: Plan) -> None:
-    """Run a storm and compare what was accepted with what there is."""
+async def prove(
+    report: Report, installation: Installation, plan: Plan, *, timed: bool = True
+) -> None:
+    """Run a storm and compare what was accepted with what there is; and how quick it was."""
     report.begin(f"captures: {plan.captures} at {plan.rate:g}/s, faults {plan.faults}")
     await installation.connect_slack()
     await installation.misbehave(**_FAILING)
@@ -71,7 +74,8 @@ async def prove(report: Report, installation: Installation, plan: Plan) -> None:
     report.note("workers killed", storm.kills)
     report.check("all settled", "yes" if settled else "no", "yes", settled)
     await _compare(report, installation, sender)
-    await _time(report, installation, sender, storm.outages)
+    if timed:
+        await _time(report, installation, sender, storm.outages)
 
 
 @dataclass
@@ -166,7 +170,8 @@ async def _compare(report: Report, installation: Installation, sender: Sender) -
     report.equal("forged or stale, answered 401", sender.forged["401"], answered)
     report.equal("forged: left something behind", found.strange, 0)
     report.equal("jobs given up", found.dead_jobs, 0)
-    refused = ", ".join(f"{count} × {what}" for what, count in sender.refused.items())
+    statuses = Counter(status for _, status in sender.refused)
+    refused = ", ".join(f"{count} × {status or 'nothing'}" for status, count in statuses.items())
     report.note("deliveries not accepted at once", refused or "none")
     report.note("kept although Slack got no answer", len(found.kept.keys() - accepted))
     report.note("confirmations posted over themselves", found.reposted)
@@ -187,7 +192,16 @@ async def _time(
     report.within("acceptance p99 outside outages", percentile(calm, 0.99), 0.2)
     for outage in outages:
         recovered = await first_whole_way(installation, outage.back)
-        report.within(f"recovery: {outage.what}", recovered, 15.0)
+        away = duration(outage.back - outage.began)
+        report.within(f"{outage.what}, away for {away}: recovery", recovered, 15.0)
+        if outage.stops_answers:
+            others = [other for other in outages if other is not outage and other.stops_answers]
+            late = [
+                at - outage.back
+                for at, _ in sender.refused
+                if at > outage.back and not any(one.began - 1 < at < one.back + 5 for one in others)
+            ]
+            report.within("  refusals after it was back, until", max(late, default=0.0), 5.0)
     ways = await installation.rows(
         "SELECT extract(epoch FROM posted_at - created_at)::float8 AS took FROM slack_captures"
         " WHERE posted_at IS NOT NULL"

@@ -11,11 +11,13 @@ from typing import LiteralString
 from urllib.parse import urlsplit
 
 from tests.chaos.calls import Answer, ask
-from tests.chaos.installation import PASSWORD, Installation, until
+from tests.chaos.installation import PASSWORD, Installation, Shape, until
 from tests.chaos.report import Report
 
 LIMIT, WINDOW = 50, 60
-SETTINGS = {"THROTTLE_MAX_REQUESTS": str(LIMIT), "THROTTLE_WINDOW_SECONDS": str(WINDOW)}
+SHAPE = Shape(
+    settings={"THROTTLE_MAX_REQUESTS": str(LIMIT), "THROTTLE_WINDOW_SECONDS": str(WINDOW)}
+)
 _PEOPLE, _ITEMS = 3, 5
 
 
