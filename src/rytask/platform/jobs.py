@@ -7,7 +7,7 @@
   job per organization.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -59,6 +59,8 @@ class Known:
     queue: Queue
     attempts: int
     run: Callable[[Tools, outbox.Claimed], Awaitable[None]]
+    run_all: Callable[[Tools, Sequence[outbox.Claimed]], Awaitable[None]] | None = None
+    """Runs rows of one organization in one transaction: all of them, or none when it raises."""
     every: timedelta | None = None
 
 
@@ -95,7 +97,16 @@ def transactional(
                     if await outbox.finish(ctx.db, row.id):
                         await otherwise(ctx, decode(row.arg), refusal)
 
-        _register(Known(name, "work", attempts, run))
+        async def run_all(tools: Tools, rows: Sequence[outbox.Claimed]) -> None:
+            async with tools.transaction(_org(rows[0])) as ctx:
+                ours = await outbox.finish_all(ctx.db, [row.id for row in rows])
+                by_itself = ctx.actor
+                for row in rows:
+                    if row.id in ours:
+                        ctx.actor = by_itself
+                        await function(ctx, decode(row.arg))
+
+        _register(Known(name, "work", attempts, run, run_all))
         return function
 
     return register
@@ -139,7 +150,7 @@ def every(
             await function(tools)
             await _finish(tools, row)
 
-        _register(Known(name, "calls", attempts, run, period))
+        _register(Known(name, "calls", attempts, run, every=period))
         return function
 
     return register
@@ -185,5 +196,4 @@ def _org(row: outbox.Claimed) -> OrgId:
 
 
 async def _finish(tools: Tools, row: outbox.Claimed) -> None:
-    async with tools.work.database.transaction() as tx:
-        await outbox.finish(tx, row.id)
+    await outbox.finish(tools.work.database.writer, row.id)

@@ -96,9 +96,14 @@ async def keep(tx: Tx, ids: Sequence[int]) -> None:
     )
 
 
-async def finish(tx: Tx, job_id: int) -> bool:
+async def finish(db: Reader, job_id: int) -> bool:
     """Delete a job that is done; False when somebody else has done it already."""
-    return await tx.execute("DELETE FROM jobs WHERE id = $1", job_id) == 1
+    return await db.value("DELETE FROM jobs WHERE id = $1 RETURNING true", job_id) or False
+
+
+async def finish_all(tx: Tx, ids: Sequence[int]) -> set[int]:
+    """Delete jobs that are done with this transaction; those that were still there to be done."""
+    return set(await tx.values("DELETE FROM jobs WHERE id = ANY ($1::bigint[]) RETURNING id", ids))
 
 
 async def fail(tx: Tx, job: Claimed, error: str, *, after: float | None = None) -> None:

@@ -77,12 +77,12 @@ class Writing(Reading):
 
     def __init__(self, db: Tx, actor: Actor, now: datetime) -> None:
         super().__init__(db, actor, now)
-        self._facts: list[Fact] = []
+        self._facts: list[tuple[Fact, Actor]] = []
         self._jobs: list[tuple[str, object, datetime | None]] = []
 
     def record(self, fact: Fact) -> None:
-        """Record a fact: it is written with the commit, or not at all."""
-        self._facts.append(fact)
+        """Record a fact of whoever acts now: it is written with the commit, or not at all."""
+        self._facts.append((fact, self.actor))
 
     def enqueue(self, job: str, arg: UUID | int | str, *, at: datetime | None = None) -> None:
         """Ask for a job after the commit: `module.verb` with an id, now or not before `at`."""
@@ -97,9 +97,10 @@ WITH low AS MATERIALIZED (
     SELECT pg_advisory_xact_lock_shared(last_value)::text FROM low
 ), fact AS (
     INSERT INTO events (org_id, seq, kind, project_id, subject_id, actor_id, source, payload, at)
-    SELECT $1, nextval('events_seq'), f.kind, f.project_id, f.subject_id, $2, $3, f.payload, $4
-      FROM mark, unnest($5::text[], $6::uuid[], $7::uuid[], $8::jsonb[])
-           WITH ORDINALITY AS f (kind, project_id, subject_id, payload, n)
+    SELECT $1, nextval('events_seq'), f.kind, f.project_id, f.subject_id, f.actor_id, f.source,
+           f.payload, $2
+      FROM mark, unnest($3::text[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::jsonb[])
+           WITH ORDINALITY AS f (kind, project_id, subject_id, actor_id, source, payload, n)
      ORDER BY f.n
     RETURNING seq, kind
 )
@@ -170,20 +171,19 @@ class Work:
             [at for _, _, at in jobs],
         )
         if facts:
-            actor = ctx.actor
             await ctx.db.execute(
                 _RECORD,
-                actor.org_id,
-                actor.user_id,
-                actor.source,
+                ctx.org_id,
                 ctx.now,
-                [fact.kind for fact in facts],
-                [fact.project_id for fact in facts],
-                [fact.subject_id for fact in facts],
-                [fact.payload() for fact in facts],
+                [fact.kind for fact, _ in facts],
+                [fact.project_id for fact, _ in facts],
+                [fact.subject_id for fact, _ in facts],
+                [actor.user_id for _, actor in facts],
+                [actor.source for _, actor in facts],
+                [fact.payload() for fact, _ in facts],
                 self._heard,
                 *columns,
             )
         elif jobs:
             await ctx.db.execute(_ENQUEUE, ctx.org_id, *columns)
-        return bool(jobs) or any(fact.kind in self._heard_set for fact in facts)
+        return bool(jobs) or any(fact.kind in self._heard_set for fact, _ in facts)

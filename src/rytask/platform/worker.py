@@ -7,6 +7,7 @@ back at once for another worker.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from itertools import groupby
 from time import perf_counter
 
 import structlog
@@ -21,7 +22,9 @@ from rytask.platform.relay import Relay
 log = structlog.get_logger(__name__)
 
 _runs = Counter("rytask_job_runs_total", "Runs of jobs by outcome", ["name", "outcome"])
-_seconds = Histogram("rytask_job_seconds", "How long a run of a job takes", ["name"])
+_seconds = Histogram(
+    "rytask_job_seconds", "How long a run of a job, or of several, takes", ["name"]
+)
 _HEARTBEAT = 3.0
 _LONGEST = 60.0  # seconds; a job that hangs must not hold its place for ever
 _DRAIN = 8.0
@@ -134,10 +137,34 @@ class Runner:
                     await outbox.give_back(tx, left)
 
     async def _in_order(self, rows: Sequence[outbox.Claimed]) -> None:
+        """Run rows of the same job and organization in one transaction, if nothing goes wrong."""
+        rows = sorted(rows, key=lambda row: (row.name, str(row.org_id), row.id))
+        for (name, org_id), run in groupby(rows, key=lambda row: (row.name, row.org_id)):
+            alike = list(run)
+            if len(alike) > 1 and org_id is not None and not self._stopping:
+                alike = await self._run_all(name, alike)
+            for row in alike:
+                if self._stopping:
+                    return
+                await self._run(row)
+
+    async def _run_all(self, name: str, rows: Sequence[outbox.Claimed]) -> Sequence[outbox.Claimed]:
+        """Run rows together; what is left to run one by one: all of them if one failed."""
+        run_all = jobs.known(name).run_all
+        if run_all is None:
+            return rows
+        started = perf_counter()
+        try:
+            async with asyncio.timeout(_LONGEST):
+                await run_all(self._tools, rows)
+        except Exception as error:
+            log.info("jobs.one_by_one", name=name, jobs=len(rows), why=_text(error))
+            return rows
+        _runs.labels(name, "done").inc(len(rows))
+        _seconds.labels(name).observe(perf_counter() - started)
         for row in rows:
-            if self._stopping:
-                return
-            await self._run(row)
+            self._held.pop(row.id, None)
+        return ()
 
     async def _at_once(self, rows: Sequence[outbox.Claimed]) -> None:
         if self._stopping:
