@@ -1,6 +1,6 @@
 import asyncio
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from tests.items import ITEMS, call, capture, create, get, listed, refused
@@ -8,6 +8,7 @@ from tests.world import World
 
 from rytask.modules.work_items import service
 from rytask.modules.work_items.schemas import NewItem
+from rytask.platform.ids import ProjectId
 from rytask.platform.work import system
 
 
@@ -235,27 +236,32 @@ async def test_the_same_key_makes_one_item(world: World) -> None:
 
 async def test_the_system_captures_once_and_without_a_reporter(world: World) -> None:
     capture_id = uuid4()
-    for _ in range(2):
+
+    async def captured() -> UUID:
         async with world.work.writing(system(world.org_id, "SLACK")) as ctx:
             created = await service.capture(
                 ctx,
                 "Fix the roof @olive",
-                project_id=world.project.id,  # type: ignore[arg-type]
+                project_id=ProjectId(world.project.id),
                 source="SLACK",
                 capture_id=capture_id,
             )
+        return created.data.id
+
+    item_id = await captured()
+    assert await captured() == item_id
     [item] = await listed(world.owner)
     assert (item["source"], item["reporterId"]) == ("SLACK", None)
-    assert item["id"] == str(created.data.id)
+    assert item["id"] == str(item_id)
     async with world.work.writing(system(world.org_id, "SLACK")) as ctx:
-        await service.trash(ctx, created.data.id)
+        await service.trash(ctx, item_id)
     assert await listed(world.owner) == []
 
 
 async def test_the_system_reports_in_somebodys_name(world: World) -> None:
     sam = await world.person(name="Sam")
     async with world.work.writing(system(world.org_id, "SLACK")) as ctx:
-        new = NewItem(project_id=world.project.id, title="Fix")  # type: ignore[arg-type]
+        new = NewItem(project_id=ProjectId(world.project.id), title="Fix")
         await service.create(ctx, new, source="SLACK", reporter_id=sam.id)
     [item] = await listed(world.owner)
     watchers = await call(world.owner, "GET", f"/work-items/{item['id']}/watchers")

@@ -98,7 +98,8 @@ def matches(shelf: Shelf, tree: Any, item: Json) -> bool:
     if "op" in tree:
         results = [matches(shelf, child, item) for child in tree["conditions"]]
         return all(results) if tree["op"] == "and" else any(results)
-    field, operator, value = tree["field"], tree["operator"], tree["value"]
+    field: str = tree["field"]
+    operator, value = tree["operator"], tree["value"]
     if field == "label":
         having: bool = (
             not item["labelIds"] if operator == "isEmpty" else bool({*item["labelIds"]} & {*value})
@@ -108,9 +109,9 @@ def matches(shelf: Shelf, tree: Any, item: Json) -> bool:
         return value in item["title"]
     if field == "overdue":
         return is_overdue(shelf, item) == value
-    names = {"status": "statusId", "assignee": "assigneeId", "project": "projectId"}
+    names: dict[str, str] = {"status": "statusId", "assignee": "assigneeId", "project": "projectId"}
     names |= {"parent": "parentId", "statusCategory": "statusId"}
-    actual = item[names.get(field, field)]
+    actual: Any = item[names.get(field, field)]
     if field == "statusCategory":
         actual = shelf.category[actual]
     if operator == "isNull":

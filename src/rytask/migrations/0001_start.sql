@@ -321,6 +321,8 @@ CREATE INDEX work_items_assignee ON work_items (org_id, assignee_id, number)
 CREATE INDEX work_items_parent ON work_items (org_id, parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX work_items_due ON work_items (org_id, due_date)
     WHERE deleted_at IS NULL AND closed_at IS NULL AND due_date IS NOT NULL;
+CREATE INDEX work_items_urgent ON work_items (org_id, project_id, number)
+    WHERE priority = 'URGENT' AND closed_at IS NULL AND deleted_at IS NULL;
 CREATE INDEX work_items_created ON work_items (org_id, project_id, created_at)
     WHERE deleted_at IS NULL;
 CREATE INDEX work_items_updated ON work_items (org_id, project_id, updated_at)

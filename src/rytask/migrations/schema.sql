@@ -464,6 +464,7 @@ CREATE INDEX work_items_labels ON public.work_items USING gin (label_ids);
 CREATE INDEX work_items_parent ON public.work_items USING btree (org_id, parent_id) WHERE (parent_id IS NOT NULL);
 CREATE INDEX work_items_search ON public.work_items USING gin (search);
 CREATE INDEX work_items_updated ON public.work_items USING btree (org_id, project_id, updated_at) WHERE (deleted_at IS NULL);
+CREATE INDEX work_items_urgent ON public.work_items USING btree (org_id, project_id, number) WHERE ((priority = 'URGENT'::public.priority) AND (closed_at IS NULL) AND (deleted_at IS NULL));
 ALTER TABLE ONLY public.api_tokens
     ADD CONSTRAINT api_tokens_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.events

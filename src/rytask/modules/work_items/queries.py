@@ -112,7 +112,7 @@ async def items(ctx: Reading, query: ItemsQuery, keys: Sequence[Key]) -> list[Wo
         after(query.cursor, keys, where)
     ordered: LiteralString = " ORDER BY " + order_by(keys)
     limit: LiteralString = " LIMIT " + where.param(query.limit + 1)
-    if query.project_id is None and query.filter is None and query.smart is None:
+    if query.project_id is None and query.filter is None and query.smart in (None, "urgent"):
         # Each project's index has its items in order: the first of each, merged. One index over
         # all projects would cost every write, and serve a person who sees few of them badly.
         return await ctx.db.all(
@@ -638,10 +638,13 @@ async def beside(
         "  SELECT id, position FROM work_items WHERE org_id = $1 AND project_id = $2"
         "    AND status_id = $3 AND id = $4 AND id <> $5 AND deleted_at IS NULL)"
         " SELECT id, position FROM anchor UNION ALL"
-        " (SELECT w.id, w.position FROM anchor a JOIN work_items w"
-        "    ON w.org_id = $1 AND w.project_id = $2 AND w.status_id = $3 AND w.deleted_at IS NULL"
-        f"   AND w.position {side}= a.position AND (w.position, w.id) {side} (a.position, a.id)"
-        f"   AND w.id <> $5 ORDER BY w.position{direction}, w.id{direction} LIMIT $6)",
+        # LATERAL, so that the index gives the order and only a few entries are read.
+        " SELECT n.id, n.position FROM anchor a CROSS JOIN LATERAL ("
+        "  SELECT w.id, w.position FROM work_items w"
+        "   WHERE w.org_id = $1 AND w.project_id = $2 AND w.status_id = $3"
+        f"    AND w.deleted_at IS NULL AND w.position {side}= a.position"
+        f"    AND (w.position, w.id) {side} (a.position, a.id) AND w.id <> $5"
+        f"  ORDER BY w.position{direction}, w.id{direction} LIMIT $6) n",
         org_id,
         item.project_id,
         status_id,

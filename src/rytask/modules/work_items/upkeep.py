@@ -58,9 +58,9 @@ async def delete_status(ctx: Writing, status_id: UUID, reassign_to: UUID | None)
 
 async def merge_label(ctx: Writing, label_id: UUID, into_id: UUID) -> Label:
     """Let one label take the place of another on every item. The other one is gone."""
+    label = await projects.require_label(ctx, label_id)
     if label_id == into_id:
         raise Invalid("A label cannot be merged into itself.", code="label.same")
-    label = await projects.require_label(ctx, label_id)
     into = await projects.require_label(ctx, into_id)
     await queries.drop_label(ctx.db, ctx.org_id, label_id, into_id)
     await projects.delete_label(ctx, label, into_id)
