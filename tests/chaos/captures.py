@@ -194,10 +194,10 @@ async def outcome(installation: Installation) -> Outcome:
     return Outcome(kept, items, confirmed, reposted, strange, dead)
 
 
-async def first_whole_way(installation: Installation, since: float) -> float:
-    """How long after a moment a command that was typed after it was confirmed in Slack."""
+async def next_confirmed(installation: Installation, since: float) -> float:
+    """How long after a moment the next command was confirmed in Slack."""
     at = datetime.fromtimestamp(since, UTC)
     posted: datetime | None = await installation.value(
-        "SELECT min(posted_at) FROM slack_captures WHERE created_at >= $1", at
+        "SELECT min(posted_at) FROM slack_captures WHERE posted_at > $1", at
     )
     return (posted - at).total_seconds() if posted else float("inf")

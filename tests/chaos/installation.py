@@ -48,15 +48,6 @@ class Part:
 
     async def start(self) -> None:
         """Start it and wait until it is ready."""
-        process = await self.launch()
-        async with asyncio.timeout(_TO_START):
-            while not await self._program.ready(process.pid):
-                if process.returncode is not None:
-                    raise RuntimeError(f"{self.name} did not start; see {self._log}")
-                await asyncio.sleep(0.02)
-
-    async def launch(self) -> asyncio.subprocess.Process:
-        """Start it without waiting."""
         program = self._program
         program.before_start()
         with self._log.open("ab") as log:
@@ -72,7 +63,11 @@ class Part:
         if process.stdin is not None:
             process.stdin.write(program.stdin)
             process.stdin.close()
-        return process
+        async with asyncio.timeout(_TO_START):
+            while not await program.ready(process.pid):
+                if process.returncode is not None:
+                    raise RuntimeError(f"{self.name} did not start; see {self._log}")
+                await asyncio.sleep(0.02)
 
     async def kill(self) -> None:
         """End it as a crash of the machine would."""
@@ -108,7 +103,7 @@ class Shape:
 _TWO_OF_EACH = Shape()
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Installation:
     """Engines, API processes, workers and a stand-in for Slack, with an owner signed in."""
 
@@ -143,24 +138,21 @@ class Installation:
     async def _started(
         cls, stack: AsyncExitStack, folder: Path, data: DataDir, shape: Shape
     ) -> Self:
-        async def part(program: Program) -> Part:
+        def part(program: Program) -> Part:
             made = Part(program, folder / f"{program.name}.log")
             stack.push_async_callback(made.stop)
-            await made.start()
             return made
 
-        program, database_url = await postgres_program(data)
-        postgres = await part(program)
-        program, redis_url = valkey_program(data)
-        valkey = await part(program)
-        address = urlsplit(redis_url)
-        line = Line(address.port or 0)
-        if shape.redis_through_line:
-            await stack.enter_async_context(line.running())
-            through = address.netloc.replace(f":{address.port}", f":{line.port}")
-            redis_url = address._replace(netloc=through).geturl()
+        postgres_, database_url = await postgres_program(data)
+        valkey_, redis_url = valkey_program(data)
+        postgres, valkey = part(postgres_), part(valkey_)
+        await asyncio.gather(postgres.start(), valkey.start())
         await migrate(database_url)
 
+        line = Line(urlsplit(redis_url).port or 0)
+        if shape.redis_through_line:
+            await stack.enter_async_context(line.running())
+            redis_url = redis_url.replace(f":{line.upstream}/", f":{line.port}/")
         urls = [f"http://{HOST}:{data.port(f'API_{number}')}" for number in range(shape.apis)]
         slack = FakeSlack()
         slack.url = f"http://{HOST}:{data.port('SLACK')}"
@@ -171,42 +163,19 @@ class Installation:
             "SLACK_API_BASE_URL": slack.api_base_url,
             **shape.settings,
         }
-        await part(_stand_in(urlsplit(slack.url).port or 0))
-        api_parts = {
-            url: Part(_served(f"api-{number}", env, PORT=_port(url)), folder / f"api-{number}.log")
+        probes = [str(data.port(f"PROBES_{number}")) for number in range(shape.workers)]
+        apis = {
+            url: part(_served(f"api-{number}", env, PORT=_port(url)))
             for number, url in enumerate(urls)
         }
-        worker_parts = [
-            Part(
-                _served(
-                    f"worker-{number}", env, WORKER="1", METRICS_PORT=str(data.port(f"W_{number}"))
-                ),
-                folder / f"worker-{number}.log",
-            )
-            for number in range(shape.workers)
+        workers = [
+            part(_served(f"worker-{number}", env, WORKER="1", METRICS_PORT=port))
+            for number, port in enumerate(probes)
         ]
-        served = [*api_parts.values(), *worker_parts]
-        for one in served:
-            stack.push_async_callback(one.stop)
+        served = [part(_stand_in(_port(slack.url))), *apis.values(), *workers]
         await asyncio.gather(*(one.start() for one in served))
-        http = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                cookie_jar=aiohttp.CookieJar(unsafe=True),
-                connector=aiohttp.TCPConnector(limit=0),
-                timeout=aiohttp.ClientTimeout(total=20),
-            )
-        )
-        made = cls(
-            folder=folder,
-            environ=env,
-            postgres=postgres,
-            valkey=valkey,
-            redis_line=line,
-            apis=api_parts,
-            workers=worker_parts,
-            slack=slack,
-            http=http,
-        )
+        http = await stack.enter_async_context(_client())
+        made = cls(folder, env, postgres, valkey, line, apis, workers, slack, http)
         await made._set_up()
         return made
 
@@ -299,6 +268,14 @@ async def until(holds: Callable[[], Awaitable[bool]], *, within: float, every: f
     return True
 
 
+def _client() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        cookie_jar=aiohttp.CookieJar(unsafe=True),
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=20),
+    )
+
+
 def _port(url: str) -> str:
     return str(urlsplit(url).port)
 
@@ -314,10 +291,10 @@ def _served(name: str, env: dict[str, str], **own: str) -> Program:
     )
 
 
-def _stand_in(port: int) -> Program:
+def _stand_in(port: str) -> Program:
     return Program(
         name="slack",
-        argv=[sys.executable, "-m", "tests.fake_slack", "--port", str(port)],
+        argv=[sys.executable, "-m", "tests.fake_slack", "--port", port],
         env=dict(os.environ),
         ready=partial(_answers, f"http://{HOST}:{port}/_seen"),
         orphaned=signal.SIGKILL,

@@ -17,7 +17,7 @@ class Line:
     def __init__(self, upstream: int) -> None:
         self.port = 0
         self.mode: Mode = "well"
-        self._upstream = upstream
+        self.upstream = upstream
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
@@ -55,7 +55,7 @@ class Line:
         try:
             await self._flowing.wait()
             with suppress(OSError):
-                far = await asyncio.open_connection(HOST, self._upstream)
+                far = await asyncio.open_connection(HOST, self.upstream)
                 await _carry_both_ways((reader, writer), far, self._pass)
         finally:
             self._open.discard(writer)

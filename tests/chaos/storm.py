@@ -13,7 +13,7 @@ from tests.chaos.captures import (
     FORGERIES,
     Capture,
     Sender,
-    first_whole_way,
+    next_confirmed,
     outcome,
     quiet,
 )
@@ -40,7 +40,7 @@ class Plan:
         return self.captures / self.rate
 
 
-SHORT = Plan(captures=300, rate=20.0, faults="RAPW")
+SHORT = Plan(captures=300, rate=30.0, faults="RAPW")
 THOUSAND = Plan(captures=1000, rate=25.0, faults="RARPWAP")
 FULL = Plan(captures=10_000, rate=50.0, faults="RAPRAPWARPARA", patience=300.0)
 
@@ -191,9 +191,9 @@ async def _time(
     report.note("acceptance p50 outside outages", duration(percentile(calm, 0.50)))
     report.within("acceptance p99 outside outages", percentile(calm, 0.99), 0.2)
     for outage in outages:
-        recovered = await first_whole_way(installation, outage.back)
+        recovered = await next_confirmed(installation, outage.back)
         away = duration(outage.back - outage.began)
-        report.within(f"{outage.what}, away for {away}: recovery", recovered, 15.0)
+        report.within(f"{outage.what}, back after {away}: recovery", recovered, 15.0)
         if outage.stops_answers:
             others = [other for other in outages if other is not outage and other.stops_answers]
             late = [
@@ -201,7 +201,7 @@ async def _time(
                 for at, _ in sender.refused
                 if at > outage.back and not any(one.began - 1 < at < one.back + 5 for one in others)
             ]
-            report.within("  refusals after it was back, until", max(late, default=0.0), 5.0)
+            report.within("  last refusal after that", max(late, default=0.0), 5.0)
     ways = await installation.rows(
         "SELECT extract(epoch FROM posted_at - created_at)::float8 AS took FROM slack_captures"
         " WHERE posted_at IS NOT NULL"
