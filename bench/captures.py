@@ -12,7 +12,8 @@ from tests.fake_slack import FakeSlack, signed
 
 from bench import rig
 from bench.load import Request, Seen, closed, paced, request
-from rytask.platform.hint import Hint
+from rytask.platform.hint import CHANNEL
+from rytask.platform.redis_client import QuickRedis
 
 PATH = "/api/v1/integrations/slack/commands"
 _LINE = "Fix login {} @olive ~2h #bug !high ^friday"
@@ -63,7 +64,7 @@ async def backlog(
     accepted = await closed(port, commands(slack, captures))
     assert accepted.good == captures, accepted.statuses
     connection = await asyncpg.connect(env["DATABASE_URL"])
-    hint = Hint(env["REDIS_URL"])
+    redis = QuickRedis(env["REDIS_URL"])
     try:
         await connection.execute("UPDATE jobs SET due_at = now() + interval '1 day'")
         with ExitStack() as stack:
@@ -74,7 +75,7 @@ async def backlog(
             before = sum(one.cpu for one in started)
             await connection.execute("UPDATE jobs SET due_at = now() WHERE name = 'slack.capture'")
             began = time.perf_counter()
-            hint()
+            await redis.call("PUBLISH", CHANNEL, "")
             await _confirmed(slack, captures)
             seconds = time.perf_counter() - began
             cpu = sum(one.cpu for one in started) - before
@@ -83,7 +84,7 @@ async def backlog(
         )
         assert items >= captures, items
     finally:
-        await hint.close()
+        await redis.close()
         await connection.close()
     return Backlog(workers, captures, captures / seconds, cpu / captures * 1000)
 

@@ -7,7 +7,7 @@ has no tokens, no limits and no checks, and Granian serves it exactly as it serv
 import argparse
 import gc
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,16 +44,25 @@ class Statement:
     sql: str
     values: tuple[object, ...]
 
-    async def run(self, on: Any, old: UUID | None = None, new: UUID | None = None) -> Any:
-        """Send it again, with another id in place of the old one."""
-        values = self.values if old is None else [_put(value, old, new) for value in self.values]
-        return await getattr(on, self.method)(self.sql, *values)
+    async def run(self, on: Any) -> Any:
+        """Send it again."""
+        return await getattr(on, self.method)(self.sql, *self.values)
 
+    def about(self, old: UUID) -> Callable[[Any, UUID], Awaitable[Any]]:
+        """How to send it again about something else."""
+        template = list(self.values)
+        single = [n for n, value in enumerate(template) if value == old]
+        many = [n for n, value in enumerate(template) if isinstance(value, list) and old in value]
 
-def _put(value: object, old: UUID, new: UUID | None) -> object:
-    if value == old:
-        return new
-    return [new if one == old else one for one in value] if isinstance(value, list) else value
+        async def run(on: Any, new: UUID) -> Any:
+            values = template.copy()
+            for n in single:
+                values[n] = new
+            for n in many:
+                values[n] = [new] * len(template[n])  # type: ignore[arg-type]
+            return await getattr(on, self.method)(self.sql, *values)
+
+        return run
 
 
 class _Taped(Tx):
@@ -133,9 +142,11 @@ async def application(database_url: str, tapes: Tapes) -> Any:
     reading, writing = await _pool(database_url, "on"), await _pool(database_url, "off")
     template = tapes.new.data
     (one,), (many,) = tapes.item, tapes.listed
+    find = one.about(tapes.item_id)
+    steps = [(s.method == "fetchrow", s.about(template.id)) for s in tapes.created]
 
     async def item(item_id: UUID) -> object:
-        record = await one.run(reading, tapes.item_id, item_id)
+        record = await find(reading, item_id)
         return Data(WorkItem(*record))
 
     async def items() -> object:
@@ -148,9 +159,9 @@ async def application(database_url: str, tapes: Tapes) -> Any:
         new = new_id()
         place: Any = None
         async with writing.acquire() as connection, connection.transaction():
-            for statement in tapes.created:
-                answer = await statement.run(connection, template.id, new)
-                place = answer if statement.method == "fetchrow" else place
+            for tells, send in steps:
+                answer = await send(connection, new)
+                place = answer if tells else place
         return Created(replace(template, id=new, number=place[0], position=place[1]))
 
     async def bare(scope: Any, receive: Any, send: Any) -> None:

@@ -157,6 +157,7 @@ class Ground:
     project_id: UUID
     label_id: UUID
     item_ids: list[UUID]
+    last_seq: int
     pat: str
 
     async def sign_in(self, port: int) -> str:
@@ -173,11 +174,7 @@ class Ground:
             await connection.execute("DELETE FROM idempotency_keys")
             await connection.execute("DELETE FROM slack_captures")
             await connection.execute("DELETE FROM notifications")
-            await connection.execute(
-                "DELETE FROM events WHERE subject_id IN"
-                " (SELECT id FROM work_items WHERE number > $1)",
-                self.items,
-            )
+            await connection.execute("DELETE FROM events WHERE seq > $1", self.last_seq)
             await connection.execute("DELETE FROM work_items WHERE number > $1", self.items)
             await connection.execute("VACUUM (ANALYZE)")
         finally:
@@ -206,6 +203,7 @@ async def lay(database_url: str, port: int, slack: FakeSlack, items: int) -> Gro
         await connection.execute(_FILL.format(project=project, items=items))
         await connection.execute("VACUUM (ANALYZE)")
         org_id, user_id = await connection.fetchrow("SELECT org_id, user_id FROM memberships")
+        last_seq = await connection.fetchval("SELECT last_value FROM events_seq")
         item_ids = await connection.fetch(
             "SELECT id FROM work_items WHERE number % $1 = 0", max(items // 1000, 1)
         )
@@ -219,6 +217,7 @@ async def lay(database_url: str, port: int, slack: FakeSlack, items: int) -> Gro
         project_id=UUID(project),
         label_id=UUID(label),
         item_ids=[row["id"] for row in item_ids],
+        last_seq=last_seq,
         pat=pat,
     )
 

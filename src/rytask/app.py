@@ -93,7 +93,8 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
     database = await Database.connect(
         settings.database_url, size=settings.database_pool_size, name="rytask-api"
     )
-    redis, hint = QuickRedis(settings.redis_url), Hint(settings.redis_url)
+    redis = QuickRedis(settings.redis_url)
+    hint = Hint(redis)
     passwords = _passwords(settings)
     work = _work(database, hint, clock)
     bearers = Bearers(_keys(settings), identity_service.pat_reader(work), clock)

@@ -19,6 +19,7 @@ from rytask.platform.ids import OrgId, new_id
 from rytask.platform.jobs import Tools
 from rytask.platform.migrate import migrate
 from rytask.platform.reactions import on
+from rytask.platform.redis_client import QuickRedis
 from rytask.platform.work import Writing
 
 
@@ -412,22 +413,27 @@ async def test_a_hint_is_heard_and_costs_nothing_when_redis_is_away(it: Lab) -> 
     client = redis.from_url(it.redis_url, decode_responses=True)
     async with client.pubsub(ignore_subscribe_messages=True) as channel:
         await channel.subscribe("rytask:hint")
-        hint = Hint(it.redis_url)
+        quick = QuickRedis(it.redis_url)
+        await quick.start()
+        hint = Hint(quick)
         hint()
         hint()
         async with asyncio.timeout(60):
             while await channel.get_message(timeout=1.0) is None:
                 pass
         await hint.close()
+        await quick.close()
     await client.aclose()
     line = Line(it.redis_url)
     await line.connect()
     await line.cut()
-    nobody = Hint(line.url)
+    away = QuickRedis(line.url)
+    nobody = Hint(away)
     for _ in range(20):
         nobody()
         await asyncio.sleep(0.01)
     await nobody.close()
+    await away.close()
 
 
 class Happened(Fact, frozen=True):

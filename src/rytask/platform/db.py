@@ -12,9 +12,9 @@ from typing import Any, LiteralString, Self, TypeVar
 
 import asyncpg
 import msgspec
-from asyncpg.pool import PoolConnectionProxy
 
 from rytask.platform.errors import Malformed, NotFound, Unavailable
+from rytask.platform.pool import Pool
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 _checked: set[tuple[type, str]] = set()
@@ -61,6 +61,8 @@ class translated:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        if error is None:
+            return
         if isinstance(error, _AWAY) or (
             isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
         ):
@@ -92,7 +94,7 @@ class Reader:
 
     __slots__ = ("_on",)
 
-    def __init__(self, on: asyncpg.Pool | PoolConnectionProxy) -> None:
+    def __init__(self, on: Pool | asyncpg.Connection) -> None:
         self._on = on
 
     async def all(self, row: type[Row], sql: LiteralString, *args: object) -> list[Row]:
@@ -135,7 +137,7 @@ class Tx(Reader):
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: PoolConnectionProxy) -> None:
+    def __init__(self, connection: asyncpg.Connection) -> None:
         super().__init__(connection)
         self._connection = connection
 
@@ -198,7 +200,7 @@ async def _prepare(connection: asyncpg.Connection) -> None:
 class Database:
     """The pools of one process."""
 
-    def __init__(self, reading: asyncpg.Pool, writing: asyncpg.Pool) -> None:
+    def __init__(self, reading: Pool, writing: Pool) -> None:
         self._reading, self._writing = reading, writing
         self.reader = Reader(reading)
         self.writer = Reader(writing)
@@ -210,36 +212,36 @@ class Database:
     ) -> Self:
         """Open both pools, each with at most `size` connections, opened when first needed.
 
-        `statement_timeout` is in seconds. Raises Unavailable when the server does not answer.
+        `statement_timeout` is in seconds.
         """
 
-        def pool(read_only: bool) -> asyncpg.Pool:
-            return asyncpg.create_pool(
-                url,
-                min_size=0,
-                max_size=size,
-                init=_prepare,
-                reset=_no_reset,
-                timeout=5,
-                max_inactive_connection_lifetime=300,
-                server_settings={
-                    "application_name": name,
-                    "statement_timeout": str(int(statement_timeout * 1000)),
-                    "idle_in_transaction_session_timeout": "10000",
-                    "default_transaction_read_only": "on" if read_only else "off",
-                    "jit": "off",
-                    "timezone": "UTC",
-                },
-            )
+        def pool(read_only: bool) -> Pool:
+            async def open_() -> asyncpg.Connection:
+                connection = await asyncpg.connect(
+                    url,
+                    timeout=5,
+                    server_settings={
+                        "application_name": name,
+                        "statement_timeout": str(int(statement_timeout * 1000)),
+                        "idle_in_transaction_session_timeout": "10000",
+                        "default_transaction_read_only": "on" if read_only else "off",
+                        "jit": "off",
+                        "timezone": "UTC",
+                    },
+                )
+                await _prepare(connection)
+                return connection
 
-        with translated():
-            return cls(await pool(True), await pool(False))
+            return Pool(open_, size)
+
+        return cls(pool(True), pool(False))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
         """One transaction: committed when the block ends, rolled back when it raises."""
         with translated():
-            connection = await self._writing.acquire(timeout=5)
+            connection = await self._writing.take()
+        sound = False
         try:
             transaction = connection.transaction()
             with translated():
@@ -249,15 +251,13 @@ class Database:
             except BaseException:
                 with translated():
                     await transaction.rollback()
+                sound = True
                 raise
             with translated():
                 await transaction.commit()
+            sound = True
         finally:
-            await self._writing.release(connection)
+            self._writing.give_back(connection, sound=sound)
 
     async def close(self) -> None:
         await asyncio.gather(self._reading.close(), self._writing.close())
-
-
-async def _no_reset(connection: asyncpg.Connection) -> None:
-    return None

@@ -5,13 +5,16 @@ It carries nothing and may be lost; PostgreSQL knows what there is to do.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-_CHANNEL = "rytask:hint"
+from rytask.platform.redis_client import Away, QuickRedis
+
+CHANNEL = "rytask:hint"
 AWAY = (RedisError, OSError, TimeoutError)
 
 
@@ -29,35 +32,31 @@ def connect(url: str, *, timeout: float) -> redis.Redis:
 class Hint:
     """Called after a commit. Returns at once, folds calls together, and is silent without Redis."""
 
-    def __init__(self, url: str) -> None:
-        self._redis = connect(url, timeout=0.05)
+    def __init__(self, redis: QuickRedis) -> None:
+        self._redis = redis
         self._due: asyncio.TimerHandle | None = None
-        self._sending: set[asyncio.Task[None]] = set()
-        self._quiet_until = 0.0
 
     def __call__(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._due is None and loop.time() >= self._quiet_until:
-            self._due = loop.call_later(0.005, self._send)
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(0.005, self._send)
 
     def _send(self) -> None:
         self._due = None
-        sending = asyncio.create_task(self._publish())
-        self._sending.add(sending)
-        sending.add_done_callback(self._sending.discard)
-
-    async def _publish(self) -> None:
-        try:
-            await self._redis.publish(_CHANNEL, "")
-        except AWAY:
-            self._quiet_until = asyncio.get_running_loop().time() + 1.0
+        with suppress(Away):
+            self._redis.call("PUBLISH", CHANNEL, "").add_done_callback(_heard)
 
     async def close(self) -> None:
+        """Send what was not sent yet."""
         if self._due is not None:
             self._due.cancel()
-            self._send()
-        await asyncio.gather(*self._sending)
-        await self._redis.aclose()
+            with suppress(Away, ResponseError):
+                await self._redis.call("PUBLISH", CHANNEL, "")
+
+
+def _heard(reply: asyncio.Future[object]) -> None:
+    """Whether it arrived does not matter."""
+    if not reply.cancelled():
+        reply.exception()
 
 
 async def listen(url: str, heard: Callable[[], None]) -> None:
@@ -67,7 +66,7 @@ async def listen(url: str, heard: Callable[[], None]) -> None:
         while True:
             try:
                 async with client.pubsub(ignore_subscribe_messages=True) as channel:
-                    await channel.subscribe(_CHANNEL)
+                    await channel.subscribe(CHANNEL)
                     heard()
                     while True:
                         if await channel.get_message(timeout=30.0) is not None:
