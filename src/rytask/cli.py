@@ -127,6 +127,38 @@ def demo(*, size: Annotated[int, Parameter(validator=Number(gte=0, lte=1_000_000
 
 
 @app.command
+def doctor(*, online: bool = False, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Say what is wrong with this installation, and what to do. Fails when something is.
+
+    Parameters
+    ----------
+    online
+        Ask Slack, too, whether it takes our tokens.
+    json
+        Print the findings for a program to read.
+    """
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from rytask.doctor import examine
+
+    findings = _run(examine(_environ(), data_dir=_data_dir(), online=online))
+    if json:
+        _tell(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+    else:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        looks = {"ok": "green", "warn": "yellow", "problem": "bold red"}
+        for finding in findings:
+            said = f"{finding.found}\n→ {finding.advice}" if finding.advice else finding.found
+            table.add_row(Text(finding.level, looks[finding.level]), finding.about, Text(said))
+        Console().print(table)
+    if any(finding.level == "problem" for finding in findings):
+        raise SystemExit(1)
+
+
+@app.command
 def openapi() -> None:
     """Print the OpenAPI document of every route."""
     from importlib.metadata import version
@@ -251,7 +283,11 @@ def _environ() -> dict[str, str]:
     """The environment; what it leaves open, `rytask up` may have kept in its data directory."""
     from rytask.platform.engines import kept
 
-    return {**kept(Path(os.environ.get("RYTASK_DATA_DIR", ".rytask"))), **os.environ}
+    return {**kept(_data_dir()), **os.environ}
+
+
+def _data_dir() -> Path:
+    return Path(os.environ.get("RYTASK_DATA_DIR", ".rytask"))
 
 
 @asynccontextmanager

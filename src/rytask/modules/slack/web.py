@@ -123,6 +123,12 @@ async def exchange(settings: Settings, code: str) -> Grant | None:
     )
 
 
+async def try_token(settings: Settings, token: str) -> None:
+    """Ask Slack whether it takes the token. Raises Disconnected, Declined or TryAgain."""
+    with asking():
+        await client(settings, token).auth_test()
+
+
 async def open_view(settings: Settings, token: str, trigger_id: str, view: Json) -> bool:
     """Open a modal for somebody who waits; False when Slack did not, in its three seconds."""
     try:
