@@ -372,6 +372,7 @@ _TYPED: Json = {
     "secret": "stand-in-signing-secret",
 }
 _METHODS = {
+    "auth.test": FakeSlack._own_team,
     "chat.postMessage": FakeSlack._post,
     "conversations.open": FakeSlack._open_dm,
     "conversations.history": FakeSlack._history,

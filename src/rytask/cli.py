@@ -1,26 +1,19 @@
-"""The command line: one function per command."""
+"""The command line: one function per command, which imports what it needs: `--help` is quick."""
 
-import asyncio
+import gc
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
-from rytask.platform import outbox, schedule
-from rytask.platform.db import Database
-from rytask.platform.engines import Plan, kept, run_engines, run_up
-from rytask.platform.settings import Settings
+if TYPE_CHECKING:
+    from rytask.platform.db import Database
 
 app = App(name="rytask", help="RyTask: an issue tracker your team hosts itself.")
 
@@ -28,6 +21,8 @@ Port = Annotated[int, Parameter(env_var="PORT", validator=Number(gte=1, lte=6553
 AtLeastOne = Annotated[int, Parameter(validator=Number(gte=1, lte=64))]
 NoneOrMore = Annotated[int, Parameter(validator=Number(gte=0, lte=64))]
 DataDir = Annotated[Path, Parameter(env_var="RYTASK_DATA_DIR")]
+
+T = TypeVar("T")
 
 _tell = partial(print, flush=True)
 jobs = App(name="jobs", help="Look at the jobs of the workers, and run them again.")
@@ -60,6 +55,8 @@ def up(
     demo
         Load the demo data first.
     """
+    from rytask.platform.engines import Plan, run_up
+
     plan = Plan(
         port=port, data_dir=data_dir, api=api, workers=workers, demo=demo, environ=os.environ
     )
@@ -75,12 +72,16 @@ def engines(*, data_dir: DataDir = Path(".rytask")) -> None:
     data_dir
         Where the data and the passwords are kept.
     """
+    from rytask.platform.engines import run_engines
+
     run_engines(data_dir, _tell)
 
 
 @app.command
 def serve() -> None:
     """Run the HTTP server, or with WORKER=1 the jobs. Configured by the environment."""
+    gc.disable()  # what is imported stays: looking for garbage in it would be a fifth of the start
+    from rytask.platform.settings import Settings
     from rytask.serve import serve
 
     serve(Settings.read(os.environ), dict(os.environ))
@@ -90,9 +91,10 @@ def serve() -> None:
 def migrate() -> None:
     """Bring the database's schema up to date. Run it before a new version serves."""
     from rytask.platform.migrate import migrate
+    from rytask.platform.settings import Settings
 
     settings = Settings.read(os.environ, serving=False)
-    applied = asyncio.run(migrate(settings.database_url))
+    applied = _run(migrate(settings.database_url))
     _tell(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
 
 
@@ -107,8 +109,12 @@ def demo(*, size: Annotated[int, Parameter(validator=Number(gte=0, lte=1_000_000
     size
         How many items there are to be in all.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     from rytask import app
     from rytask.demo import EMAIL, PASSWORD, load
+    from rytask.platform.settings import Settings
 
     async def run() -> None:
         with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -117,12 +123,48 @@ def demo(*, size: Annotated[int, Parameter(validator=Number(gte=0, lte=1_000_000
                 await load(work, passwords, size=size, advance=lambda n: progress.advance(task, n))
         _tell(f"The demo is there: sign in as {EMAIL} with {PASSWORD}.")
 
-    asyncio.run(run())
+    _run(run())
+
+
+@app.command
+def doctor(*, online: bool = False, json: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Say what is wrong with this installation, and what to do. Fails when something is.
+
+    Parameters
+    ----------
+    online
+        Ask Slack, too, whether it takes our tokens.
+    json
+        Print the findings for a program to read.
+    """
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from rytask.doctor import examine
+
+    findings = _run(examine(_environ(), data_dir=_data_dir(), online=online))
+    if json:
+        _tell(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+    else:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        looks = {"ok": "green", "warn": "yellow", "problem": "bold red"}
+        for finding in findings:
+            said = f"{finding.found}\n→ {finding.advice}" if finding.advice else finding.found
+            table.add_row(Text(finding.level, looks[finding.level]), finding.about, Text(said))
+        Console().print(table)
+    if any(finding.level == "problem" for finding in findings):
+        raise SystemExit(1)
 
 
 @app.command
 def openapi() -> None:
     """Print the OpenAPI document of every route."""
+    from importlib.metadata import version
+
+    import msgspec
+
     from rytask.app import document
 
     sys.stdout.buffer.write(
@@ -148,6 +190,10 @@ def list_jobs(
     limit
         At most so many.
     """
+    from rich.console import Console
+    from rich.table import Table
+
+    from rytask.platform import outbox
 
     async def run() -> None:
         async with _database() as database:
@@ -167,19 +213,22 @@ def list_jobs(
             Console().print(table)
         _tell(", ".join(f"{count.jobs} {count.state}" for count in counts) or "No jobs wait.")
 
-    asyncio.run(run())
+    _run(run())
 
 
 @jobs.command
 def show(job_id: int) -> None:
     """Show one job, whole."""
+    import msgspec
+
+    from rytask.platform import outbox
 
     async def run() -> None:
         async with _database() as database:
             found = await outbox.job(database.reader, job_id)
         _tell(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
 
-    asyncio.run(run())
+    _run(run())
 
 
 @jobs.command
@@ -197,6 +246,7 @@ def retry(job_id: int | None = None, *, dead: bool = False, name: str | None = N
     """
     if (job_id is None) != dead:
         raise SystemExit("rytask: name one job, or say --dead for all that failed for good")
+    from rytask.platform import outbox
 
     async def run() -> None:
         async with _database() as database, database.transaction() as tx:
@@ -206,29 +256,45 @@ def retry(job_id: int | None = None, *, dead: bool = False, name: str | None = N
                 count = int(await outbox.retry(tx, job_id))
         _tell(f"{count} will run now." if count else "Nothing to run again.")
 
-    asyncio.run(run())
+    _run(run())
 
 
 @jobs.command(name="run")
 def run_job(name: str) -> None:
     """Run a scheduled job now, such as notifications.due_scan. A worker does it."""
     from rytask import app as _every_module  # noqa: F401 - registers the jobs
+    from rytask.platform import schedule
 
     async def run() -> None:
         async with _database() as database, database.transaction() as tx:
             await schedule.run_now(tx, name)
         _tell(f"{name} will run now.")
 
-    asyncio.run(run())
+    _run(run())
+
+
+def _run(work: "Coroutine[None, None, T]") -> "T":
+    import asyncio
+
+    return asyncio.run(work)
 
 
 def _environ() -> dict[str, str]:
     """The environment; what it leaves open, `rytask up` may have kept in its data directory."""
-    return {**kept(Path(os.environ.get("RYTASK_DATA_DIR", ".rytask"))), **os.environ}
+    from rytask.platform.engines import kept
+
+    return {**kept(_data_dir()), **os.environ}
+
+
+def _data_dir() -> Path:
+    return Path(os.environ.get("RYTASK_DATA_DIR", ".rytask"))
 
 
 @asynccontextmanager
-async def _database() -> AsyncIterator[Database]:
+async def _database() -> AsyncIterator["Database"]:
+    from rytask.platform.db import Database
+    from rytask.platform.settings import Settings
+
     settings = Settings.read(_environ(), serving=False)
     database = await Database.connect(settings.database_url, size=2, name="rytask-cli")
     try:

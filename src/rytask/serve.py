@@ -1,7 +1,7 @@
 """One image, two roles: `WORKER=1` runs the jobs, anything else the HTTP server.
 
 Both wait for the database at start, and both end on SIGTERM: what is under way is finished, and
-what was not begun is left to others.
+what was not begun is left to others. Each role imports here what only it needs.
 """
 
 import asyncio
@@ -14,15 +14,11 @@ from http import HTTPStatus
 import msgspec
 import structlog
 import uvloop
-from aiohttp import web
-from granian.constants import HTTPModes, Interfaces
-from granian.server.embed import Server
 
 from rytask import app
 from rytask.home import Probes
 from rytask.platform import telemetry
 from rytask.platform.settings import Settings, likely_typos
-from rytask.platform.worker import run_worker
 
 log = structlog.get_logger("serve")
 
@@ -36,6 +32,9 @@ def serve(settings: Settings, environ: dict[str, str]) -> None:
 
 
 async def _api(settings: Settings) -> None:
+    from granian.constants import HTTPModes, Interfaces
+    from granian.server.embed import Server
+
     stop = _signalled()
     async with app.api(settings) as api:
         server = Server(
@@ -49,7 +48,7 @@ async def _api(settings: Settings) -> None:
             backlog=2048,
         )
         async with _probes(settings, api.probes):
-            gc.freeze()
+            _settle()
             serving = asyncio.create_task(server.serve())
             log.info("api.started", port=settings.port, version=settings.app_version)
             await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -62,13 +61,21 @@ async def _api(settings: Settings) -> None:
 
 
 async def _worker(settings: Settings) -> None:
+    from rytask.platform.worker import run_worker
+
     stopping, wake = asyncio.Event(), asyncio.Event()
     _signalled().add_done_callback(lambda _: stopping.set())
     async with app.worker(settings, wake.set) as worker, _probes(settings, worker.probes):
-        gc.freeze()
+        _settle()
         log.info("worker.started", version=settings.app_version)
         await run_worker(worker.tools, settings.redis_url, wake=wake, stop=stopping)
     log.info("worker.stopped")
+
+
+def _settle() -> None:
+    """From here on the garbage collector looks at what requests and jobs leave, and at no more."""
+    gc.freeze()
+    gc.enable()
 
 
 def _signalled() -> "asyncio.Future[None]":
@@ -91,6 +98,7 @@ async def _probes(settings: Settings, probes: Probes) -> AsyncIterator[None]:
     if not settings.metrics_port:
         yield
         return
+    from aiohttp import web
 
     async def healthz(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "version": settings.app_version})

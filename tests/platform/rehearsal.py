@@ -11,7 +11,8 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from rytask.platform.engines import CannotRun, Plan, run_up
+from rytask.platform.engines import Plan, run_up
+from rytask.platform.errors import CannotRun
 
 say = partial(print, flush=True)
 

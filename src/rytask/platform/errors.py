@@ -1,6 +1,13 @@
-"""What a caller can act on. Each class is one status; its code is part of the API."""
+"""What somebody can act on: a caller whom we refuse, or whoever runs this machine.
+
+Each class of refusal is one status; its code is part of the API.
+"""
 
 from typing import Any, ClassVar
+
+
+class CannotRun(Exception):
+    """Something whoever runs this machine can act on, said in one sentence."""
 
 
 class Refused(Exception):

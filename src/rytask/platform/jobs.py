@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 from uuid import UUID
 
-import aiohttp
 import msgspec
 
 from rytask.platform import outbox
@@ -23,6 +22,9 @@ from rytask.platform.ids import OrgId
 from rytask.platform.mail import Mailer
 from rytask.platform.settings import Settings
 from rytask.platform.work import Work, Writing, system
+
+if TYPE_CHECKING:
+    import aiohttp
 
 Queue = Literal["work", "calls"]
 Arg = TypeVar("Arg", UUID, int, str)
@@ -33,7 +35,7 @@ class Tools:
     """What a job that reaches the outside may use."""
 
     work: Work
-    http: aiohttp.ClientSession
+    http: "aiohttp.ClientSession"
     settings: Settings
     mailer: Mailer | None
     """None when no mail server is configured."""

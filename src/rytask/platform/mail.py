@@ -97,6 +97,24 @@ class Mailer:
                 raise Undeliverable(f"the mail server refused the message: {error}") from error
             raise Delayed(f"the mail server did not take the message: {error}") from error
 
+    async def greet(self) -> None:
+        """Say hello to the server, as for a message, and send none. Raises Delayed."""
+        server = aiosmtplib.SMTP(
+            hostname=self._host,
+            port=self._port,
+            username=self._username,
+            password=self._password,
+            use_tls=self._use_tls,
+            start_tls=self._start_tls,
+            timeout=5,
+            local_hostname="localhost",
+        )
+        try:
+            async with server:
+                await server.ehlo()
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise Delayed(str(error)) from error
+
     def _message(self, to: str, subject: str, text: str, id: str) -> EmailMessage:
         message = EmailMessage()
         message["From"] = self._sender

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 
 from rytask.platform.db import translated
-from rytask.platform.errors import Unavailable
+from rytask.platform.errors import CannotRun, Unavailable
 
 _LOCK = 7_239_181_402
 
@@ -24,7 +24,7 @@ class Migration(msgspec.Struct, frozen=True):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-class SchemaProblem(Exception):
+class SchemaProblem(CannotRun):
     """The database and this version of RyTask do not fit; the message says what to do."""
 
 

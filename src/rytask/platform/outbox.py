@@ -190,6 +190,23 @@ async def job(db: Reader, job_id: int) -> Job:
     return found
 
 
+class Dead(msgspec.Struct, frozen=True, rename="camel"):
+    """How many jobs of a name have failed for good, and the last words of the newest."""
+
+    name: str
+    jobs: int
+    last_error: str | None
+
+
+async def dead(db: Reader) -> list[Dead]:
+    """What has failed for good, by name."""
+    return await db.all(
+        Dead,
+        "SELECT name, count(*) AS jobs, (array_agg(last_error ORDER BY id DESC))[1] AS last_error"
+        "  FROM jobs WHERE state = 'dead' GROUP BY name ORDER BY name",
+    )
+
+
 _REPLAY: LiteralString = "UPDATE jobs SET state = 'waiting', attempts = 0, due_at = now()"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rytask.platform import jobs
-from rytask.platform.db import Tx
+from rytask.platform.db import Reader, Tx
 from rytask.platform.errors import NotFound
 
 
@@ -43,6 +43,14 @@ async def register(tx: Tx, schedules: Sequence[jobs.Known]) -> None:
         [schedule.name for schedule in schedules],
         [schedule.every.total_seconds() for schedule in schedules if schedule.every],
     )
+
+
+async def late(db: Reader) -> float | None:
+    """Seconds since the next slot should have been fired; None before any worker has started.
+
+    A worker looks every second, so that more than a few mean that none runs.
+    """
+    return await db.value("SELECT extract(epoch FROM now() - min(next_at))::float8 FROM schedules")
 
 
 async def run_now(tx: Tx, name: str) -> None:

@@ -23,13 +23,14 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec import Meta
 
 from rytask.platform.crypto import BadKey, Sealer
+from rytask.platform.errors import CannotRun
 from rytask.platform.mail import BadAddress, Mailer
 
 Network = IPv4Network | IPv6Network
 _WEB = r"^https?://[^\s/?#]+"
 
 
-class BadSetting(Exception):
+class BadSetting(CannotRun):
     """Everything that is wrong with the settings, one sentence a line."""
 
 

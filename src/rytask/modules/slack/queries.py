@@ -219,6 +219,11 @@ async def connection(db: Reader, org_id: OrgId, connection_id: ConnectionId) -> 
     )
 
 
+async def connections(db: Reader) -> list[Connection]:
+    """Every connection of every organization."""
+    return await db.all(Connection, f"{_CONNECTION} ORDER BY connected_at")
+
+
 async def lock_earlier(tx: Tx, org_id: OrgId, team_id: str) -> ConnectionId | None:
     """The row of a team that was connected before."""
     return await tx.value(

@@ -35,8 +35,8 @@ from rytask.modules.slack.model import (
 )
 from rytask.modules.work_items import service as work_items
 from rytask.modules.work_items.schemas import NewItem
-from rytask.platform.crypto import Sealer
-from rytask.platform.db import Duplicate
+from rytask.platform.crypto import Sealer, Unsealable
+from rytask.platform.db import Duplicate, Reader
 from rytask.platform.errors import Conflict, Invalid, NotFound, Refused
 from rytask.platform.ids import ProjectId, UserId, new_id
 from rytask.platform.jobs import TryAgain
@@ -353,6 +353,27 @@ def unseal_token(settings: Settings, connection_id: ConnectionId, sealed: bytes)
 
 def unseal_url(settings: Settings, capture_id: CaptureId, sealed: bytes) -> str:
     return sealer(settings).unseal(sealed, _place_of_url(capture_id)).decode()
+
+
+async def connections(db: Reader) -> list[Connection]:
+    """Every connection of every organization, also those that ended."""
+    return await queries.connections(db)
+
+
+async def trouble(settings: Settings, connection: Connection, *, online: bool) -> str | None:
+    """What is wrong with a connection that stands, if anything is; `online` asks Slack, too."""
+    try:
+        opened = token(settings, connection)
+    except Unsealable:
+        return "SLACK_TOKEN_ENC_KEY does not open its token"
+    if online and opened:
+        try:
+            await web.try_token(settings, opened)
+        except web.Disconnected as ended:
+            return f"Slack does not take its token any more ({ended})"
+        except (web.Declined, TryAgain) as error:
+            return str(error)
+    return None
 
 
 def require_configured(settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 from rytask.platform.engines.data_dir import kept
 from rytask.platform.engines.servers import Engines, embedded
-from rytask.platform.engines.supervisor import CannotRun
 from rytask.platform.engines.up import Plan, run_engines, run_up, running
 
-__all__ = ["CannotRun", "Engines", "Plan", "embedded", "kept", "run_engines", "run_up", "running"]
+__all__ = ["Engines", "Plan", "embedded", "kept", "run_engines", "run_up", "running"]

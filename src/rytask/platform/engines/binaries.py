@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from rytask.platform.engines.supervisor import CannotRun, User, launched
+from rytask.platform.engines.supervisor import User, launched
+from rytask.platform.errors import CannotRun
 
 _COPIES = Path("/var/cache/rytask")
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rytask.platform.engines.launch import WORKING_DIRECTORY
-from rytask.platform.engines.supervisor import CannotRun, User
+from rytask.platform.engines.supervisor import User
+from rytask.platform.errors import CannotRun
 
 _SECONDS_TO_END = 15.0
 _KEPT = "kept.env"

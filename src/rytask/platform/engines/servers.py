@@ -13,7 +13,8 @@ from signal import Signals
 
 from rytask.platform.engines.binaries import find
 from rytask.platform.engines.data_dir import DataDir
-from rytask.platform.engines.supervisor import CannotRun, Program, answer, kept_running, run_once
+from rytask.platform.engines.supervisor import Program, answer, kept_running, run_once
+from rytask.platform.errors import CannotRun
 
 _OLDEST_POSTGRES = 15
 _GRACE = 30.0

@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
 
+from rytask.platform.errors import CannotRun
+
 _LAUNCH = Path(__file__).with_name("launch.py")
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0
 _LIVED_WELL = 5.0
-
-
-class CannotRun(Exception):
-    """Something whoever runs this machine can act on, said in one sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ from pathlib import Path
 from rytask.platform.engines.data_dir import DataDir, claimed, is_free
 from rytask.platform.engines.servers import Engines, embedded
 from rytask.platform.engines.supervisor import (
-    CannotRun,
     Program,
     answer,
     kept_running,
@@ -23,6 +22,7 @@ from rytask.platform.engines.supervisor import (
     run_once,
     run_until_signalled,
 )
+from rytask.platform.errors import CannotRun
 
 _RYTASK = (sys.executable, "-m", "rytask")
 _GRACE = 10.0
