@@ -511,7 +511,7 @@ class Application:
         body = msgspec.json.encode(result)
         if route.method != "GET":
             return Answer(body, status=route.status)
-        tag = b'W/"%s"' % hashlib.blake2b(body, digest_size=9).hexdigest().encode()
+        tag = b'W/"%s"' % hashlib.sha256(body).hexdigest()[:18].encode()
         if request.headers.get(b"if-none-match") == tag:
             return Answer(status=304, headers=[(b"etag", tag)])
         return Answer(body, status=route.status, headers=[(b"etag", tag)])
