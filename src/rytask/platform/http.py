@@ -12,8 +12,8 @@ import hashlib
 import inspect
 import ipaddress
 import json
+import random
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, Literal, TypeVar, get_type_hints
@@ -167,7 +167,7 @@ def _too_large(limit: int) -> TooLarge:
 def _request_id(given: bytes | None) -> str:
     if given is not None and re.fullmatch(rb"[\w.:-]{1,128}", given):
         return given.decode("ascii")
-    return secrets.token_hex(8)
+    return f"{random.getrandbits(64):016x}"
 
 
 class Route(msgspec.Struct, kw_only=True):
@@ -262,12 +262,15 @@ class _Node:
 class Endpoint:
     """A route made ready: its decoders built, its providers found."""
 
-    __slots__ = ("body", "path_names", "provided", "query", "route", "types")
+    __slots__ = ("body", "path", "path_names", "provided", "query", "route")
 
     def __init__(self, route: Route, provide: Mapping[type, object]) -> None:
         self.route = route
         self.path_names = re.findall(r"{(\w+)}", route.path)
-        self.types = {name: route.parameters[name] for name in self.path_names}
+        # msgspec remembers what it knows of a struct, and of nothing else.
+        self.path = msgspec.defstruct(
+            "Path", [(name, route.parameters[name]) for name in self.path_names]
+        )
         data = route.parameters.get("data")
         self.body = None if data is None else msgspec.json.Decoder(data, strict=True)
         self.query = route.parameters.get("query")
@@ -402,10 +405,7 @@ class Application:
     ) -> Answer:
         route = endpoint.route
         actor = await self._admit(route, request, headers)
-        arguments = {
-            name: _path_value(name, value, endpoint.types[name])
-            for name, value in zip(endpoint.path_names, values, strict=True)
-        }
+        arguments = _path(endpoint, values) if values else {}
         if endpoint.query is not None:
             arguments["query"] = _query(request.query, endpoint.query)
         if endpoint.body is not None:
@@ -440,10 +440,7 @@ class Application:
                 limits.requests,
                 limits.window,
             )
-            headers += [
-                (name.lower().encode(), value.encode())
-                for name, value in verdict.headers(route.throttle)
-            ]
+            headers += verdict.headers(route.throttle)
             if not verdict.allowed:
                 raise TooMany(
                     f"Too many requests: {limits.requests} in {limits.window} seconds are allowed.",
@@ -514,7 +511,7 @@ class Application:
         body = msgspec.json.encode(result)
         if route.method != "GET":
             return Answer(body, status=route.status)
-        tag = b'W/"%s"' % hashlib.blake2b(body, digest_size=9).hexdigest().encode()
+        tag = b'W/"%s"' % hashlib.sha256(body).hexdigest()[:18].encode()
         if request.headers.get(b"if-none-match") == tag:
             return Answer(status=304, headers=[(b"etag", tag)])
         return Answer(body, status=route.status, headers=[(b"etag", tag)])
@@ -569,11 +566,14 @@ def _bearer(authorization: bytes | None) -> str:
     return token.strip()
 
 
-def _path_value(name: str, value: str, wanted: Any) -> object:
+def _path(endpoint: Endpoint, values: list[str]) -> dict[str, Any]:
+    names = endpoint.path_names
     try:
-        return msgspec.convert(value, wanted, strict=False)
-    except msgspec.ValidationError:
+        path = msgspec.convert(dict(zip(names, values, strict=True)), endpoint.path, strict=False)
+    except msgspec.ValidationError as error:
+        name = _located(str(error)).partition(":")[0]
         raise Malformed(f"{name}: this is not an id.", problems=[f"{name}: not an id"]) from None
+    return {name: getattr(path, name) for name in names}
 
 
 def _query(raw: bytes, wanted: Any) -> Any:

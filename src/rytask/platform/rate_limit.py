@@ -44,13 +44,16 @@ class Verdict(msgspec.Struct, frozen=True):
     reset: int
     retry_after: int
 
-    def headers(self, policy: str = "default") -> tuple[tuple[str, str], ...]:
+    def headers(self, policy: str = "default") -> list[tuple[bytes, bytes]]:
         """The `RateLimit` fields (IETF draft), and `Retry-After` on a refusal."""
-        fields = (
-            ("RateLimit-Policy", f'"{policy}";q={self.limit};w={self.window}'),
-            ("RateLimit", f'"{policy}";r={self.remaining};t={self.reset}'),
-        )
-        return fields if self.allowed else (*fields, ("Retry-After", str(self.retry_after)))
+        name = policy.encode()
+        fields = [
+            (b"ratelimit-policy", b'"%s";q=%d;w=%d' % (name, self.limit, self.window)),
+            (b"ratelimit", b'"%s";r=%d;t=%d' % (name, self.remaining, self.reset)),
+        ]
+        if not self.allowed:
+            fields.append((b"retry-after", b"%d" % self.retry_after))
+        return fields
 
 
 class Limiter:
