@@ -13,9 +13,11 @@ from rytask.platform.redis_client import Away, QuickRedis
 
 
 @asynccontextmanager
-async def connected(url: str, *, patience: float = 5.0) -> AsyncIterator[QuickRedis]:
+async def connected(
+    url: str, *, patience: float = 5.0, rest: float = 0.0
+) -> AsyncIterator[QuickRedis]:
     """Patient by default: a busy machine must not look like a Redis that is away."""
-    redis = QuickRedis(url, patience=patience, probe_every=0.02)
+    redis = QuickRedis(url, patience=patience, rest=rest, probe_every=0.02)
     try:
         yield redis
     finally:
@@ -128,6 +130,13 @@ async def test_three_batches_are_all_that_a_hanging_redis_ever_gets() -> None:
         assert redis.away
         assert all([await is_away(redis) for _ in range(20)])
         assert silence.calls == 3
+
+
+async def test_a_request_that_asks_again_after_a_failure_does_not_wait_again() -> None:
+    async with silent_redis() as silence, connected(silence.url, patience=0.02, rest=60) as redis:
+        assert [await is_away(redis) for _ in range(3)] == [True] * 3
+        assert silence.calls == 1
+        assert not redis.away
 
 
 async def test_whoever_comes_while_a_batch_hangs_fails_with_it() -> None:

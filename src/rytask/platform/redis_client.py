@@ -1,8 +1,9 @@
 """Redis on the path of a request: an answer within 20 ms, or none at all and at no cost.
 
-Calls made in the same instant travel as one batch, one batch at a time, on one connection. Three
-failed batches within five seconds declare Redis away for this process; from then on a call fails
-without any input or output, until a probe in the background has had a prompt answer.
+Calls made in the same instant travel as one batch, one batch at a time, on one connection. For a
+moment after a failed batch calls fail at once, so a request that asks several times waits once.
+Three failed batches within five seconds declare Redis away for this process; from then on a call
+fails without any input or output, until a probe in the background has had a prompt answer.
 """
 
 import asyncio
@@ -33,9 +34,11 @@ class Away(Exception):
 
 
 class QuickRedis:
-    """Redis for requests. `patience` and `probe_every` are in seconds."""
+    """Redis for requests. `patience`, `rest` (after a failure) and `probe_every` are in seconds."""
 
-    def __init__(self, url: str, *, patience: float = 0.020, probe_every: float = 0.5) -> None:
+    def __init__(
+        self, url: str, *, patience: float = 0.020, rest: float = 0.1, probe_every: float = 0.5
+    ) -> None:
         self._connection = ConnectionPool.from_url(
             url,
             protocol=2,  # RESP2 needs no greeting: a connection is ready when it is open
@@ -43,7 +46,8 @@ class QuickRedis:
             socket_timeout=None,  # one deadline spans the batch, connecting included
             socket_connect_timeout=None,
         ).make_connection()
-        self._patience, self._probe_every = patience, probe_every
+        self._patience, self._rest, self._probe_every = patience, rest, probe_every
+        self._rests_until = 0.0
         self._waiting: list[_Call] = []
         self._failures: deque[float] = deque(maxlen=FAILURES)
         self._sender: asyncio.Task[None] | None = None
@@ -68,9 +72,9 @@ class QuickRedis:
         Raises Away, here or when awaited, and redis.exceptions.ResponseError when Redis refuses
         the command. Texts come back as bytes.
         """
-        if self.away:
-            raise Away("Redis is away")
         loop = asyncio.get_running_loop()
+        if self.away or loop.time() < self._rests_until:
+            raise Away("Redis is away")
         reply: asyncio.Future[Any] = loop.create_future()
         self._waiting.append((hiredis.pack_command(command), reply))  # pyright: ignore[reportArgumentType] the stub means tuple[..., ...]
         if self._sender is None:
@@ -137,6 +141,7 @@ class QuickRedis:
         FAILED.inc()
         now = asyncio.get_running_loop().time()
         self._failures.append(now)
+        self._rests_until = now + self._rest
         if len(self._failures) == FAILURES and now - self._failures[0] <= WITHIN:
             self._open(error)
         self._refuse(error)
@@ -163,6 +168,7 @@ class QuickRedis:
                 break
             await self._connection.disconnect(nowait=True)
         self._failures.clear()
+        self._rests_until = 0.0
         self._prober = None
         AWAY.set(0)
         _log.info("redis.back")
