@@ -199,10 +199,15 @@ def _entry(method: str, path: str, operation: dict[str, Any]) -> str:
     )
     return (
         f'<details id="{escape(operation["operationId"])}"><summary><b>{method}</b> '
-        f"<code>{escape(path)}</code> <span>{escape(operation['summary'])}</span></summary>"
-        f"<p>{escape(operation.get('description', '')).replace(chr(10), '<br>')}</p>"
+        f"<code>{escape(path)}</code> <span>{_prose(operation['summary'])}</span></summary>"
+        f"<p>{_prose(operation.get('description', '')).replace(chr(10), '<br>')}</p>"
         f"{'<table>' + rows + '</table>' if rows else ''}{shapes}</details>"
     )
+
+
+def _prose(text: str) -> str:
+    """Text with `code` in it."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _content(part: dict[str, Any]) -> dict[str, Any] | None:

@@ -92,6 +92,7 @@ async def _up(plan: Plan, data: DataDir, tell: Callable[[str], None], *, externa
     async with _urls(data, external=external) as urls:
         env = {
             "LOG_MAIL_LINKS": "1",
+            "APP_BASE_URL": f"http://localhost:{plan.port}",
             **plan.environ,
             **_secrets(data, plan.environ),
             **urls,
