@@ -7,8 +7,7 @@ COPY requirements.lock ./
 RUN python -m venv --without-pip /opt/rytask \
     && pip --python /opt/rytask/bin/python install --no-compile --only-binary :all: \
         --require-hashes -r requirements.lock \
-    # 38 MB that nothing imports: Litestar's inventor of OpenAPI examples, bullmq's release tools.
-    && pip --python /opt/rytask/bin/python uninstall --yes faker polyfactory \
+    # bullmq's release tools, which nothing imports.
     && rm -r /opt/rytask/lib/python*/site-packages/node_modules
 COPY requirements-dev.lock ./
 RUN python -m venv --without-pip /opt/build \
