@@ -28,9 +28,11 @@ _events = Counter(
 )
 _Worker: Any = bullmq.Worker  # its hints ask for a Future where a coroutine is meant
 _BLOCKS_FOR = 5
+# Batches at a time. Jobs of one project wait for each other's numbers, so more would only hold
+# connections; calls wait for somebody else.
+_CONCURRENCY: dict[Queue, int] = {"work": 3, "calls": 10}
 _CONSUMER: dict[str, Any] = {
     "autorun": False,
-    "concurrency": 10,
     "drainDelay": _BLOCKS_FOR,
     "lockDuration": 10_000,
     "stalledInterval": 5_000,
@@ -123,7 +125,11 @@ class Consumer:
         worker = _Worker(
             _called(self._queue),
             self._take,
-            {**_CONSUMER, "connection": connect(self._url, timeout=2.0)},
+            {
+                **_CONSUMER,
+                "concurrency": _CONCURRENCY[self._queue],
+                "connection": connect(self._url, timeout=2.0),
+            },
         )
         # A read that blocks outlives the time-out of every other command.
         worker.backend.blocking_connection = RedisConnection(
