@@ -587,9 +587,9 @@ def _query(raw: bytes, wanted: Any) -> Any:
             raise Malformed("The query string cannot be read.") from None
         for name, value in pairs:
             if name in values:
-                raise _problems(f"{name}: given twice")
+                raise _problems(f"{_cut(name)}: given twice")
             if "\x00" in value:
-                raise _problems(f"{name}: has a NUL character")
+                raise _problems(f"{_cut(name)}: has a NUL character")
             values[name] = value
     try:
         return msgspec.convert(values, wanted, strict=False)
@@ -629,7 +629,12 @@ def _located(message: str) -> str:
     """msgspec's "what - at `$.path`" as "path: what"."""
     what, _, where = message.partition(" - at `$")
     path = where.rstrip("`").lstrip(".")
-    return f"{path or 'body'}: {what}"
+    return f"{_cut(path) or 'body'}: {_cut(what)}"
+
+
+def _cut(text: str) -> str:
+    """What a caller sent is not sent back at any length."""
+    return text if len(text) <= 200 else text[:200] + "…"
 
 
 def _problems(*problems: str) -> Malformed:
