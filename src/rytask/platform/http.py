@@ -479,7 +479,8 @@ class Application:
                 return self._encode(route, await route.run(ctx, **arguments), request)
         scope = Scope(
             org_id=actor.org_id,
-            principal_id=actor.me,
+            # A token is a principal of its own: it may do less than its owner, and sees no more.
+            principal_id=actor.token_id or actor.me,
             route=f"{route.method} {route.path}",
             key=key,
         )
