@@ -16,6 +16,7 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Generic, Literal, TypeVar, get_type_hints
 from urllib.parse import parse_qsl
 
@@ -139,6 +140,14 @@ class Request:
         """A header's value (its lower-case name), or None."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    @property
+    def network(self) -> str:
+        """Whom the address stands for: with IPv6, one customer has a whole /64 of them."""
+        if ":" in self.ip:
+            with suppress(ValueError):
+                return str(ipaddress.IPv6Network((self.ip, 64), strict=False))
+        return self.ip
 
     async def body(self, limit: int = _MAX_BODY) -> bytes:
         """The whole body. Raises TooLarge past `limit` bytes."""
@@ -436,7 +445,7 @@ class Application:
         if route.throttle != "none":
             limits = self._limits[route.throttle]
             verdict = await self._limiter.check(
-                f"{route.throttle}:{actor.user_id if actor else request.ip}",
+                f"{route.throttle}:{actor.user_id if actor else request.network}",
                 limits.requests,
                 limits.window,
             )

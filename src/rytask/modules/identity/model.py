@@ -100,6 +100,8 @@ class Door(msgspec.Struct, frozen=True):
     bearers: Bearers
     settings: Settings
     ip: str
+    network: str
+    """What failures are counted for: the address, or the IPv6 network that it is in."""
     user_agent: str | None = None
 
 
@@ -158,6 +160,7 @@ class TokenInUse(msgspec.Struct, frozen=True):
     type: TokenType
     scopes: list[str]
     last_used_at: datetime | None
+    expires_at: datetime | None
     role: OrgRole
     workspace_id: UUID
 

@@ -58,7 +58,7 @@ class WrongCredentials(Unauthenticated):
 def door(bearers: Bearers, settings: Settings, request: Request) -> Door:
     """The door that a request stands before."""
     agent = request.header(b"user-agent")
-    return Door(bearers, settings, request.ip, agent[:200] if agent else None)
+    return Door(bearers, settings, request.ip, request.network, agent[:200] if agent else None)
 
 
 async def sign_in(
@@ -80,7 +80,7 @@ async def sign_in(
     if passwords.needs_rehash(cast("str", knock.password_hash)):
         better = await passwords.hash(password)
     async with work.writing(_by(knock)) as ctx:
-        locked_until = await queries.forget_tries(ctx.db, email, door.ip)
+        locked_until = await queries.forget_tries(ctx.db, email, door.network)
         if locked_until and locked_until > ctx.now:
             raise _locked(locked_until, ctx.now)
         standing = await queries.standing(ctx.db, ctx.org_id, ctx.actor.me)
@@ -173,7 +173,7 @@ async def change_password(
             writing.db, ctx.org_id, me.id, knock.password_hash, hashed
         ):
             raise _wrong()
-        await queries.forget_tries(writing.db, me.email, door.ip)
+        await queries.forget_tries(writing.db, me.email, door.network)
         await _end_sessions(writing, me.id, but=ctx.actor.session_id)
         writing.record(PasswordChanged(subject_id=me.id, how="CHANGED"))
 
@@ -261,7 +261,7 @@ async def _admit(
     password: str,
 ) -> Knock:
     """Whose password it is. Counts failures, and refuses while too many were counted."""
-    knock = await queries.knock(work.database.reader, email, door.ip)
+    knock = await queries.knock(work.database.reader, email, door.network)
     if knock.locked_until and knock.locked_until > work.clock():
         raise _locked(knock.locked_until, work.clock())
     if await passwords.verify(knock.password_hash, password):
@@ -270,7 +270,7 @@ async def _admit(
         tried = await queries.count_try(
             ctx.db,
             email,
-            door.ip,
+            door.network,
             ctx.now,
             most=door.settings.login_max_failures,
             window=timedelta(seconds=door.settings.login_lockout_seconds),
