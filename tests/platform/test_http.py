@@ -247,6 +247,9 @@ async def test_a_request_id_is_kept_when_it_is_sane(client: httpx.AsyncClient) -
         ("6.6.6.6, 203.0.113.9", "203.0.113.9"),
         ("6.6.6.6, 203.0.113.9, 10.0.0.3", "203.0.113.9"),
         ("not an address", "not an address"),
+        ("203.0.113.9:5678", "203.0.113.9"),
+        ("[2001:db8::1]:5678", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
     ],
 )
 async def test_the_address_is_the_nearest_that_is_no_proxy(
@@ -254,6 +257,38 @@ async def test_the_address_is_the_nearest_that_is_no_proxy(
 ) -> None:
     answer = await client.get("/address", headers={"x-forwarded-for": forwarded})
     assert answer.json() == {"data": seen}
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("not:an:address", "not:an:address"),
+        ("", ""),
+    ],
+)
+def test_the_addresses_of_one_network_are_counted_together(address: str, network: str) -> None:
+    scope = {"method": "GET", "path": "/", "query_string": b"", "headers": []}
+    request = Request(scope, nothing)
+    request.ip = address
+    assert request.network == network
+
+
+async def nothing() -> None:
+    return None
+
+
+async def test_what_was_sent_is_not_sent_back_at_length(client: httpx.AsyncClient) -> None:
+    long = "x" * 60_000
+    for answer in (
+        await client.post("/notes", json={long: 1}),
+        await client.get(f"/notes/{new_id()}?{long}=1"),
+    ):
+        assert answer.status_code == 400
+        assert len(answer.content) < 2_000
 
 
 async def test_a_limit_is_told_and_kept(database_url: str, redis_url: str) -> None:

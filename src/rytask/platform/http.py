@@ -397,7 +397,7 @@ class Application:
         forwarded = request.headers.get(b"x-forwarded-for")
         if not self._proxies or forwarded is None:
             return address
-        hops = [hop.strip() for hop in forwarded.decode("latin-1").split(",")]
+        hops = [_without_port(hop.strip()) for hop in forwarded.decode("latin-1").split(",")]
         while hops and self._is_proxy(address):
             address = hops.pop()
         return address
@@ -551,6 +551,13 @@ _PREFLIGHT: Headers = [
     ),
     (b"access-control-max-age", b"600"),
 ]
+
+
+def _without_port(hop: str) -> str:
+    """`1.2.3.4:5678` and `[::1]:5678`, as some proxies write an address, without the port."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _replayed(replay: Replay) -> Answer:
