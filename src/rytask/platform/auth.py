@@ -7,18 +7,20 @@ every process reads from PostgreSQL, so it holds across processes and without Re
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
 import jwt
 import msgspec
+import structlog
 
 from rytask.platform.db import Database, Tx
 from rytask.platform.errors import Unauthenticated, Unavailable
 from rytask.platform.ids import OrgId, UserId
 from rytask.platform.work import Actor, OrgRole
+
+log = structlog.get_logger("auth")
 
 _GUEST = frozenset(
     {"self", "tokens:read", "tokens:write", "org:read", "workspace:read", "work:read"}
@@ -120,7 +122,10 @@ class Bearers:
             if actor is None:
                 raise _refused()
             # What was just read is the truth, but a revocation under way may not be in it yet.
-            known = Known(actor, now + _PAT_SECONDS, now - _UNDER_WAY)
+            until = now + _PAT_SECONDS
+            if actor.until is not None:
+                until = min(until, actor.until.timestamp())
+            known = Known(actor, until, now - _UNDER_WAY)
             if self._is_revoked(known):
                 return actor
         if len(self._known) >= _REMEMBERED:
@@ -154,8 +159,13 @@ class Bearers:
         """Keep up with revocations until cancelled. `interval` is in seconds."""
         last: datetime | None = None
         while True:
-            with suppress(Unavailable):
+            try:
                 last = await self._refresh(database, last)
+            except Unavailable:
+                pass
+            except Exception:
+                # Whoever stopped looking would let the removed in until the next restart.
+                log.exception("auth.revocations_not_read")
             await asyncio.sleep(interval)
 
     async def _refresh(self, database: Database, last: datetime | None) -> datetime | None:

@@ -25,7 +25,8 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     """Who is asking. `user_id` is None for the system itself.
 
     `permissions` are those of the role, narrowed by the token's scopes. `token_id` is the personal
-    access token in use, if one is; `session_id` is the family of the session otherwise.
+    access token in use, if one is, and `until` when it ends; `session_id` is the family of the
+    session otherwise.
     """
 
     org_id: OrgId
@@ -36,6 +37,7 @@ class Actor(msgspec.Struct, frozen=True, kw_only=True):
     workspace_id: UUID | None = None
     session_id: UUID | None = None
     token_id: UUID | None = None
+    until: datetime | None = None
     source: Source = "API"
 
     @property

@@ -541,8 +541,8 @@ async def token_in_use(db: Reader, token_hash: bytes, now: datetime) -> TokenInU
     """A token that is good now, of somebody who was not removed."""
     return await db.maybe(
         TokenInUse,
-        "SELECT t.id, t.org_id, t.user_id, t.type, t.scopes, t.last_used_at, m.role,"
-        "       m.workspace_id"
+        "SELECT t.id, t.org_id, t.user_id, t.type, t.scopes, t.last_used_at,"
+        "       t.expires_at, m.role, m.workspace_id"
         "  FROM api_tokens t JOIN memberships m ON m.org_id = t.org_id AND m.user_id = t.user_id"
         " WHERE t.token_hash = $1 AND t.revoked_at IS NULL"
         "   AND (t.expires_at IS NULL OR t.expires_at > $2) AND m.deactivated_at IS NULL",

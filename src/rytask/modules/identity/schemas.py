@@ -25,13 +25,14 @@ PersonName = Annotated[
     Meta(
         min_length=1,
         max_length=120,
-        pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$",
+        pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$(?!\n)",
         description="A name, on one line",
     ),
 ]
 NewPassword = Annotated[str, Meta(min_length=8, max_length=200)]
 TimeOfDay = Annotated[
-    str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", examples=["09:00"], description="HH:MM")
+    str,
+    Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)", examples=["09:00"], description="HH:MM"),
 ]
 Scope = Literal[
     "*",

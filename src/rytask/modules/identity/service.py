@@ -96,10 +96,18 @@ async def create_token(ctx: Writing, body: TokenBody) -> CreatedToken:
     if body.expires_at is not None and body.expires_at <= ctx.now:
         raise Invalid("expiresAt must lie in the future.", code="token.expired")
     scopes = sorted(set(body.scopes))
-    if not permissions(ctx.actor.role, tuple(scopes)) <= ctx.actor.permissions:
+    own = ctx.actor.scopes or ("*",)
+    # Scopes are compared, not what they allow today: a role may grow.
+    if "*" not in own and not set(scopes or ("*",)) <= set(own):
         raise Forbidden(
             "A token cannot make one that may do more: give it fewer scopes.",
             code="token.beyond_own_scopes",
+        )
+    until = ctx.actor.until
+    if until is not None and (body.expires_at is None or body.expires_at > until):
+        raise Forbidden(
+            "A token cannot make one that outlives it: give it an earlier end.",
+            code="token.beyond_own_end",
         )
     secret = crypto.token(f"rytask_{body.type.lower()}_")
     token = CreatedToken(
@@ -234,6 +242,7 @@ def _bearer_of(token: TokenInUse) -> Actor:
         scopes=scopes,
         workspace_id=token.workspace_id,
         token_id=token.id,
+        until=token.expires_at,
         source="MCP" if token.type == "MCP" else "API",
     )
 
