@@ -125,15 +125,21 @@ _TS = re.compile(r"[0-9]{10}\.[0-9]{6}")
 
 
 def usable(response_url: str, api_base_url: str) -> str | None:
-    """A response URL that we may post to: https, or as plain as the API that we are told to use."""
+    """A response URL that we may post to: one of Slack's own, or as plain as another API is."""
     api = urlsplit(api_base_url)
-    plain_too = api.scheme == "http" and api.hostname != "slack.com"
+    slack = f".{api.hostname}".endswith(_SLACKS)
     found = _URL.fullmatch(response_url)
-    fits = found is not None and len(response_url) <= 2048 and (found["s"] or plain_too)
+    if found is None or len(response_url) > 2048:
+        return None
+    if slack:
+        fits = found["s"] and not found["port"] and f".{found['host'].lower()}".endswith(_SLACKS)
+    else:
+        fits = found["s"] or api.scheme == "http"
     return response_url if fits else None
 
 
-_URL = re.compile(r"http(?P<s>s?)://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[!-~]*")
+_SLACKS = (".slack.com", ".slack-gov.com")
+_URL = re.compile(r"http(?P<s>s?)://(?P<host>[A-Za-z0-9.-]+)(?P<port>:[0-9]{1,5})?/[!-~]*")
 
 
 def consent_url(api_base_url: str) -> str:
