@@ -1,15 +1,16 @@
 """The first run: an organization, its owner and a project to start with, in one transaction."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
 from uuid import UUID
 
 import msgspec
 
 from rytask.modules.identity import service as identity
 from rytask.modules.identity.model import AuthResult
+from rytask.modules.identity.schemas import Email, NewPassword, PersonName
 from rytask.modules.orgs import service as orgs
 from rytask.modules.orgs.model import WorkspaceId
+from rytask.modules.orgs.schemas import OrgName
 from rytask.modules.projects import service as projects
 from rytask.modules.projects.schemas import NewProject
 from rytask.platform.auth import Bearers
@@ -33,10 +34,10 @@ class Availability(msgspec.Struct, frozen=True):
 class FirstRun(Body):
     """Who runs this installation, and for whom."""
 
-    organization_name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=r"\S")]
-    owner_name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, pattern=r"\S")]
-    owner_email: Annotated[str, msgspec.Meta(max_length=254, pattern=r"^\s*[^\s@]+@[^\s@]+\s*$")]
-    owner_password: Annotated[str, msgspec.Meta(min_length=8, max_length=200)]
+    organization_name: OrgName
+    owner_name: PersonName
+    owner_email: Email
+    owner_password: NewPassword
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
