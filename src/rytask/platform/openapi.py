@@ -126,7 +126,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
             _parameter(
                 "header",
                 "Idempotency-Key",
-                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+                {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[!-~]+$(?!\n)"},
                 description="Repeat a request with the same key: one effect, the same answer.",
             )
         )

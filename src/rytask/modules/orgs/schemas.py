@@ -25,7 +25,7 @@ class OrgBody(Body):
         | UnsetType
     ) = UNSET
     locale: (
-        Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+        Annotated[str, Meta(max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)")]
         | UnsetType
     ) = UNSET
     week_start: WeekStart | UnsetType = UNSET
@@ -38,7 +38,7 @@ class OrgBody(Body):
     ) = UNSET
     working_hours: HoursBody | UnsetType = UNSET
     logo_url: (
-        Annotated[str, Meta(max_length=2048, pattern=r"^https?://[^\s/?#]+[^\s]*$")]
+        Annotated[str, Meta(max_length=2048, pattern=r"^https?://[^\s/?#]\S*$(?!\n)")]
         | UnsetType
         | None
     ) = UNSET

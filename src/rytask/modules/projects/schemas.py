@@ -16,7 +16,10 @@ Icon = Annotated[str, Meta(max_length=64)]
 Color = Annotated[str, Meta(max_length=32, description="As in `#6366F1`.")]
 KeyPrefix = Annotated[
     str,
-    Meta(pattern="^[A-Z][A-Z0-9]{1,9}$", description="Starts the keys of items: OPS in OPS-12."),
+    Meta(
+        pattern=r"^[A-Z][A-Z0-9]{1,9}$(?!\n)",
+        description="Starts the keys of items: OPS in OPS-12.",
+    ),
 ]
 Limit = Annotated[int, Meta(ge=1, le=200)]
 Cursor = Annotated[str, Meta(max_length=1000, description="`nextCursor` of the page before.")]

@@ -10,8 +10,8 @@ from rytask.modules.slack.model import Priority
 from rytask.platform.http import Body, Query
 from rytask.platform.ids import ProjectId, UserId
 
-ChannelId = Annotated[str, Meta(pattern="^[CDG][A-Z0-9]{1,31}$", examples=["C024BE91L"])]
-SlackUserId = Annotated[str, Meta(pattern="^[UW][A-Z0-9]{1,31}$", examples=["U024BE7LH"])]
+ChannelId = Annotated[str, Meta(pattern=r"^[CDG][A-Z0-9]{1,31}$(?!\n)", examples=["C024BE91L"])]
+SlackUserId = Annotated[str, Meta(pattern=r"^[UW][A-Z0-9]{1,31}$(?!\n)", examples=["U024BE7LH"])]
 Key = Annotated[str, Meta(min_length=1, max_length=255)]
 
 

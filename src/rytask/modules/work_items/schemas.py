@@ -18,7 +18,7 @@ ItemRef = Annotated[
     str,
     Meta(
         pattern="^([0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}"
-        "|[A-Za-z][A-Za-z0-9]{1,9}-[1-9][0-9]{0,8})$",
+        r"|[A-Za-z][A-Za-z0-9]{1,9}-[1-9][0-9]{0,8})$(?!\n)",
         description="An item's id, or its key: OPS-12.",
     ),
 ]
