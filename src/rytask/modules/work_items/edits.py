@@ -136,7 +136,7 @@ async def add_label(ctx: Writing, item_id: UUID, new: NewLabelOfItem) -> ItemLab
     elif new.name is not None:
         [label_id] = await projects.ensure_labels(ctx, item.workspace_id, [new.name.strip()])
     else:
-        raise Malformed("Send the `labelId` of a label, or its `name`.")
+        raise Malformed("Send the `labelId` of a label, or its `name`.", code="work_item.no_label")
     if label_id not in item.label_ids:
         label_ids = checks.label_ids([*item.label_ids, label_id])
         await queries.relabel(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
