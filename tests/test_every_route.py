@@ -108,19 +108,45 @@ class Things:
             "/notifications": news[0]["id"],
             "user_id": str(colleague.id),
             "label_id": item["labelIds"][0],
+            "/integrations/slack/users": "U024BE7LH",
+            "/integrations/slack/channels": "C024BE91L",
         }
         return self
 
-    def path(self, route: Route) -> str:
-        """The route's path with our ids. The first parameter is named by what stands before it."""
+    def named(self, route: Route) -> dict[str, str]:
+        """Our ids for the path's parameters. The first is named by what stands before it."""
         first = route.path.partition("/{")[0]
-        return re.sub(
-            r"{(\w+)}",
-            lambda name: self.ids[
-                first.removeprefix("/api/v1") if f"{first}/{name[0]}" in route.path else name[1]
-            ],
-            route.path,
-        )
+        return {
+            name: self.ids[
+                first.removeprefix("/api/v1") if f"{first}/{{{name}}}" in route.path else name
+            ]
+            for name in re.findall(r"{(\w+)}", route.path)
+        }
+
+    def path(self, route: Route) -> str:
+        """The route's path with our ids."""
+        return route.path.format(**self.named(route))
+
+    def references(self) -> dict[str, Any]:
+        """Our ids by the names that bodies give them."""
+        ids = self.ids
+        return {
+            "projectId": ids["/projects"],
+            "defaultProjectId": ids["/projects"],
+            "statusId": ids["/statuses"],
+            "assigneeId": ids["user_id"],
+            "leadId": ids["user_id"],
+            "userId": ids["user_id"],
+            "toUserId": ids["user_id"],
+            "labelId": ids["label_id"],
+            "intoId": ids["label_id"],
+            "labelIds": [ids["label_id"]],
+            "parentId": ids["/work-items"],
+            "beforeId": ids["/work-items"],
+            "afterId": ids["/work-items"],
+            "workspaceId": ids["/workspaces"],
+            "orderedIds": [ids["/statuses"]],
+        }
 
     def body(self, route: Route) -> dict[str, Any] | None:
         """What such a request sends when it is meant well."""
