@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+import rytask
 from rytask.platform import engines
 from rytask.platform.migrate import migrate
 from tests.world import World, Worlds
@@ -35,6 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _engines in config.stash:
         config.stash[_engines].close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """A file over 400 lines is a reason to stop and think."""
+    for file in sorted(Path(rytask.__file__).parent.rglob("*.py")):
+        if (count := len(file.read_text("utf-8").splitlines())) > 400:
+            terminalreporter.write_line(f"{count} lines: {os.path.relpath(file)}")
 
 
 @pytest.fixture(scope="session")

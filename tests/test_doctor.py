@@ -16,7 +16,6 @@ import redis
 from rytask.doctor import Finding, examine
 from rytask.platform import engines
 from rytask.platform.engines import Engines
-from rytask.platform.ids import new_id
 from rytask.platform.migrate import migrate
 from tests.world import MailServer, environ
 
@@ -51,29 +50,29 @@ class Patient:
         ]
 
 
-async def made(running: Engines, name: str, template: str) -> str:
-    """The address of a new database."""
-    owner = await asyncpg.connect(running.database_url)
-    await owner.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    await owner.close()
-    return urlsplit(running.database_url)._replace(path=f"/{name}").geturl()
-
-
 @pytest.fixture(scope="module")
-async def migrated(at_work: tuple[Path, Engines]) -> str:
-    """The name of a database with the schema."""
-    await migrate(await made(at_work[1], "migrated", "template0"))
-    return "migrated"
+async def sound(at_work: tuple[Path, Engines]) -> str:
+    """The address of a database of this module's own, which each test finds sound."""
+    owner = await asyncpg.connect(at_work[1].database_url)
+    await owner.execute("CREATE DATABASE patient")
+    await owner.close()
+    url = urlsplit(at_work[1].database_url)._replace(path="/patient").geturl()
+    await migrate(url)
+    db = await asyncpg.connect(url)
+    await db.execute("CREATE TABLE history AS TABLE schema_migrations")
+    await db.close()
+    return url
 
 
 @pytest.fixture
-async def patient(at_work: tuple[Path, Engines], migrated: str) -> AsyncIterator[Patient]:
-    data_dir, running = at_work
-    url = await made(running, f"patient_{new_id().hex}", migrated)
-    db = await asyncpg.connect(url)
+async def patient(at_work: tuple[Path, Engines], sound: str) -> AsyncIterator[Patient]:
+    db = await asyncpg.connect(sound)
+    await db.execute("DROP TABLE IF EXISTS schema_migrations")
+    await db.execute("CREATE TABLE schema_migrations AS TABLE history")
+    await db.execute("TRUNCATE organizations, jobs, schedules CASCADE")
     await db.execute("INSERT INTO schedules VALUES ('a.scan', now() + interval '1 hour')")
     async with MailServer().running() as mail:
-        yield Patient(environ(url, running.redis_url, mail.port), data_dir, db)
+        yield Patient(environ(sound, at_work[1].redis_url, mail.port), at_work[0], db)
     await db.close()
 
 

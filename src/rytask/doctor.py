@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -37,6 +38,9 @@ class Finding(msgspec.Struct, frozen=True):
     advice: str = ""
 
 
+_ok, _warn, _problem = (partial(Finding, level) for level in ("ok", "warn", "problem"))
+
+
 async def examine(
     environ: Mapping[str, str], *, data_dir: Path, online: bool = False
 ) -> list[Finding]:
@@ -53,20 +57,19 @@ async def examine(
 
 def _settings(environ: Mapping[str, str]) -> tuple[list[Finding], Settings | None]:
     findings = [
-        Finding("warn", "settings", typo, "Correct its name, or remove it.")
-        for typo in likely_typos(environ)
+        _warn("settings", typo, "Correct its name, or remove it.") for typo in likely_typos(environ)
     ]
     try:
         settings = Settings.read(environ)
     except BadSetting as wrong:
         findings += [
-            Finding("problem", "settings", sentence, "Correct it: RyTask does not start before.")
+            _problem("settings", sentence, "Correct it: RyTask does not start before.")
             for sentence in str(wrong).splitlines()
         ]
         return findings, _usable(environ, wrong)
     findings += _links(settings)
     if not findings:
-        findings.append(Finding("ok", "settings", "All can be used."))
+        findings.append(_ok("settings", "All can be used."))
     return findings, settings
 
 
@@ -83,8 +86,7 @@ def _usable(environ: Mapping[str, str], wrong: BadSetting) -> Settings | None:
 def _links(settings: Settings) -> Iterator[Finding]:
     local = urlsplit(settings.app_base_url).hostname in ("localhost", "127.0.0.1", "::1")
     if local and (settings.slack or settings.smtp_url):
-        yield Finding(
-            "warn",
+        yield _warn(
             "settings",
             f"Links in mails and in Slack lead to {settings.app_base_url}: to this machine only.",
             "Set APP_BASE_URL to where people reach RyTask.",
@@ -99,8 +101,7 @@ async def _engines(settings: Settings, online: bool) -> AsyncIterator[Finding]:
             connection = await asyncpg.connect(settings.database_url, timeout=5)
     except Unavailable as away:
         where, why = _where(settings.database_url), away.__cause__
-        yield Finding(
-            "problem",
+        yield _problem(
             "PostgreSQL",
             f"It does not let us in at {where}: {str(why) or 'no answer within 5 seconds'}.",
             "Start it, or correct DATABASE_URL. With `rytask up`, its own is there while it runs.",
@@ -144,34 +145,28 @@ async def _postgres(connection: asyncpg.Connection, pool_size: int) -> AsyncIter
     )
     assert facts  # noqa: S101 - the database that we are in
     if facts["major"] < 15:
-        yield Finding(
-            "problem",
+        yield _problem(
             "PostgreSQL",
             f"It is version {facts['version']}: too old.",
             "Move to PostgreSQL 15 or newer.",
         )
         return
-    yield Finding(
-        "ok", "PostgreSQL", f"Version {facts['version']}, {facts['encoding']}, {facts['locale']}."
-    )
+    yield _ok("PostgreSQL", f"Version {facts['version']}, {facts['encoding']}, {facts['locale']}.")
     if facts["encoding"] != "UTF8":
-        yield Finding(
-            "problem",
+        yield _problem(
             "PostgreSQL",
             f"The database's encoding is {facts['encoding']}: it cannot hold every text.",
             "Make it again with ENCODING 'UTF8' TEMPLATE template0, and restore into it.",
         )
     if facts["sorted_by"] != facts["sorts_by"]:
-        yield Finding(
-            "problem",
+        yield _problem(
             "PostgreSQL",
             "The system sorts texts otherwise than when the database was made:"
             " its indexes may miss rows.",
             "Run REINDEX DATABASE and then ALTER DATABASE … REFRESH COLLATION VERSION.",
         )
     if facts["replica"]:
-        yield Finding(
-            "problem",
+        yield _problem(
             "PostgreSQL",
             "This server is a replica: nothing can be written.",
             "Set DATABASE_URL to the primary.",
@@ -191,23 +186,17 @@ def _connections(room: int, each: int) -> Finding:
         " (DATABASE_POOL_SIZE to read, as many to write, and one that listens)."
     )
     if processes >= 2:
-        return Finding("ok", "connections", found)
-    return Finding(
-        "warn",
-        "connections",
-        found,
-        "Raise max_connections of PostgreSQL, or lower DATABASE_POOL_SIZE.",
+        return _ok("connections", found)
+    return _warn(
+        "connections", found, "Raise max_connections of PostgreSQL, or lower DATABASE_POOL_SIZE."
     )
 
 
 async def _commit(connection: asyncpg.Connection, fsync: bool) -> Finding:
     """How long PostgreSQL takes to make one commit safe: every change waits for that."""
     if not fsync:
-        return Finding(
-            "problem",
-            "PostgreSQL",
-            "fsync is off: a power cut destroys the database.",
-            "Set fsync = on.",
+        return _problem(
+            "PostgreSQL", "fsync is off: a power cut destroys the database.", "Set fsync = on."
         )
     took = []
     for _ in range(5):
@@ -216,34 +205,33 @@ async def _commit(connection: asyncpg.Connection, fsync: bool) -> Finding:
         took.append(perf_counter() - started)
     found = f"A commit takes {sorted(took)[2] * 1000:.1f} ms."
     if sorted(took)[2] < 0.05:
-        return Finding("ok", "PostgreSQL", found)
-    return Finding("warn", "PostgreSQL", found, "Put its data on a faster disk.")
+        return _ok("PostgreSQL", found)
+    return _warn("PostgreSQL", found, "Put its data on a faster disk.")
 
 
 async def _schema(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
     migrate = "Run `rytask migrate`."
     if not await connection.fetchval("SELECT to_regclass('schema_migrations')"):
-        yield Finding("problem", "schema", "The database is empty.", migrate)
+        yield _problem("schema", "The database is empty.", migrate)
         return
     try:
         missing = await pending(connection)
     except SchemaProblem as problem:
         found, _, advice = str(problem).partition(". ")
-        yield Finding("problem", "schema", f"{found}.", advice)
+        yield _problem("schema", f"{found}.", advice)
         return
     newest: Any = await connection.fetchval("SELECT max(version) FROM schema_migrations")
     if missing:
         names = ", ".join(migration.name for migration in missing)
-        yield Finding("problem", "schema", f"Not applied yet: {names}.", migrate)
+        yield _problem("schema", f"Not applied yet: {names}.", migrate)
     elif newest > known()[-1].version:
-        yield Finding(
-            "warn",
+        yield _warn(
             "schema",
             "A newer version of RyTask has migrated this database.",
             "Finish the upgrade of every process to that version.",
         )
     else:
-        yield Finding("ok", "schema", f"Up to date: {known()[-1].name}.")
+        yield _ok("schema", f"Up to date: {known()[-1].name}.")
 
 
 async def _redis(url: str) -> AsyncIterator[Finding]:
@@ -256,8 +244,7 @@ async def _redis(url: str) -> AsyncIterator[Finding]:
         seconds, micros = await client.time()
         clock = _clock("Redis", asked, datetime.fromtimestamp(seconds + micros / 1e6, UTC))
     except AWAY as error:
-        yield Finding(
-            "problem",
+        yield _problem(
             "Redis",
             f"It does not let us in at {_where(url)}: {str(error).rstrip('.')}."
             " Requests go on; jobs and captures wait.",
@@ -269,17 +256,13 @@ async def _redis(url: str) -> AsyncIterator[Finding]:
     name, least = ("Valkey", 8) if "valkey_version" in facts else ("Redis", 7)
     version = str(facts.get("valkey_version") or facts["redis_version"])
     if int(version.split(".")[0]) < least:
-        yield Finding(
-            "problem",
-            "Redis",
-            f"It is {name} {version}: too old.",
-            "Move to Redis 7 or Valkey 8, or newer.",
+        yield _problem(
+            "Redis", f"It is {name} {version}: too old.", "Move to Redis 7 or Valkey 8, or newer."
         )
     else:
-        yield Finding("ok", "Redis", f"{name} {version}.")
+        yield _ok("Redis", f"{name} {version}.")
     if facts["maxmemory_policy"] != "noeviction":
-        yield Finding(
-            "problem",
+        yield _problem(
             "Redis",
             f"maxmemory-policy is {facts['maxmemory_policy']}: when memory is short, it throws"
             " jobs away.",
@@ -287,23 +270,20 @@ async def _redis(url: str) -> AsyncIterator[Finding]:
         )
     most = facts["maxmemory"]
     if most and facts["used_memory"] > 0.9 * most:
-        yield Finding(
-            "warn",
+        yield _warn(
             "Redis",
             f"{facts['used_memory'] / most:.0%} of maxmemory is used: soon it takes no more jobs.",
             "Raise maxmemory.",
         )
     if not facts["aof_enabled"]:
-        yield Finding(
-            "warn",
+        yield _warn(
             "Redis",
             "appendonly is off: a restart forgets the jobs under way, which then start late.",
             "Set appendonly yes and appendfsync everysec.",
         )
     for fact in ("aof_last_write_status", "aof_last_bgrewrite_status", "rdb_last_bgsave_status"):
         if facts.get(fact, "ok") != "ok":
-            yield Finding(
-                "problem",
+            yield _problem(
                 "Redis",
                 f"It cannot save its data ({fact} is {facts[fact]}).",
                 "Look into its log, and at the disk that it writes to.",
@@ -317,7 +297,7 @@ def _clock(whose: str, asked: datetime, theirs: datetime) -> Finding:
     seconds = (theirs - halfway).total_seconds()
     found = f"The clock of {whose} is {abs(seconds):.1f} s {'ahead' if seconds > 0 else 'behind'}."
     if abs(seconds) < 2:
-        return Finding("ok", "clock", found)
+        return _ok("clock", found)
     return Finding(
         "problem" if abs(seconds) > 30 else "warn",
         "clock",
@@ -332,31 +312,27 @@ async def _queue(database: Database) -> AsyncIterator[Finding]:
     waits = max((count.overdue for count in counts if count.state != "dead"), default=0.0)
     said = ", ".join(f"{count.jobs} {count.state}" for count in counts) or "no job waits"
     if late is None:
-        yield Finding(
-            "problem",
+        yield _problem(
             "jobs",
             f"No worker has ever run here: {said}.",
             "Start one: `rytask serve` with WORKER=1.",
         )
     elif late > 15:
-        yield Finding(
-            "problem",
+        yield _problem(
             "jobs",
             f"No worker has looked for jobs for {_lasting(late)}: {said}.",
             "Start one: `rytask serve` with WORKER=1. If one runs, its log says what stops it.",
         )
     elif waits > 60:
-        yield Finding(
-            "warn",
+        yield _warn(
             "jobs",
             f"The oldest job has been due for {_lasting(waits)}: {said}.",
             "Start more workers; if Redis is away, jobs wait for it.",
         )
     else:
-        yield Finding("ok", "jobs", f"A worker looks for jobs: {said}.")
+        yield _ok("jobs", f"A worker looks for jobs: {said}.")
     for dead in await outbox.dead(database.reader):
-        yield Finding(
-            "problem",
+        yield _problem(
             "jobs",
             f"{dead.jobs} × {dead.name} failed for good, at last with: {dead.last_error}",
             f"Mend the cause, then run `rytask jobs retry --dead --name {dead.name}`.",
@@ -365,19 +341,17 @@ async def _queue(database: Database) -> AsyncIterator[Finding]:
 
 async def _slack(database: Database, settings: Settings, online: bool) -> AsyncIterator[Finding]:
     if not settings.slack:
-        yield Finding("ok", "Slack", "Not configured.")
+        yield _ok("Slack", "Not configured.")
         return
     all_ever = await slack.connections(database.reader)
     standing = [connection for connection in all_ever if connection.revoked_at is None]
-    yield Finding(
-        "ok",
+    yield _ok(
         "Slack",
         f"{len(standing)} workspaces are connected, {len(all_ever) - len(standing)} were once.",
     )
     for connection in standing:
         if wrong := await slack.trouble(settings, connection, online=online):
-            yield Finding(
-                "problem",
+            yield _problem(
                 "Slack",
                 f"The connection to {connection.team_name} is broken: {wrong}.",
                 "Let an admin of the organization connect Slack again.",
@@ -386,8 +360,7 @@ async def _slack(database: Database, settings: Settings, online: bool) -> AsyncI
 
 async def _mail(settings: Settings) -> AsyncIterator[Finding]:
     if not settings.smtp_url:
-        yield Finding(
-            "warn",
+        yield _warn(
             "mail",
             "No mail is sent: people cannot reset a password, nor be invited by mail.",
             "Set SMTP_URL and MAIL_FROM.",
@@ -396,21 +369,20 @@ async def _mail(settings: Settings) -> AsyncIterator[Finding]:
     try:
         await Mailer.read(settings.smtp_url, settings.mail_from).greet()
     except Delayed as error:
-        yield Finding(
-            "problem",
+        yield _problem(
             "mail",
             f"{_where(settings.smtp_url)} does not take mail: {error}.",
             "Correct SMTP_URL, or ask whoever runs that server.",
         )
     else:
-        yield Finding("ok", "mail", f"{_where(settings.smtp_url)} takes mail.")
+        yield _ok("mail", f"{_where(settings.smtp_url)} takes mail.")
 
 
 def _disk(data_dir: Path) -> Finding:
     free = shutil.disk_usage(data_dir).free
     found = f"{free / _GIB:.1f} GiB are free for {data_dir}."
     if free > 2 * _GIB:
-        return Finding("ok", "disk", found)
+        return _ok("disk", found)
     level = "problem" if free < _GIB / 2 else "warn"
     return Finding(level, "disk", found, "Make room, or move the data directory to another disk.")
 

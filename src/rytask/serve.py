@@ -25,7 +25,7 @@ log = structlog.get_logger("serve")
 
 def serve(settings: Settings, environ: dict[str, str]) -> None:
     """Run the role that the settings name, until SIGTERM or SIGINT."""
-    telemetry.configure(settings.log_level)
+    telemetry.configure(settings.log_level, format=settings.log_format)
     for sentence in likely_typos(environ):
         log.warning("settings.unknown", why=sentence)
     uvloop.run(_worker(settings) if settings.worker else _api(settings))

@@ -298,6 +298,7 @@ def test_a_first_start_that_was_interrupted_is_made_again_and_wheels_may_lie_in_
 def test_up_runs_everything_and_ends_the_engines_last(data_dir: Path, port: int) -> None:
     with started([*REHEARSAL, "up", str(port), str(data_dir)]) as up:
         assert printed(up) == f"RyTask is ready: http://localhost:{port}"
+        assert printed(up) == "demo done"
         environ = get(port)
         assert up.stderr
         log = ""
@@ -309,7 +310,7 @@ def test_up_runs_everything_and_ends_the_engines_last(data_dir: Path, port: int)
     assert environ["DATABASE_URL"].startswith("postgresql://rytask:")
     assert environ["REDIS_URL"].startswith("redis://:")
     started_in = log.splitlines()
-    assert started_in.index("migrate done") < started_in.index("demo done")
+    assert started_in.index("migrate done") < started_in.index("worker.1 | at work")
     assert {"api.1 | at work", "api.2 | at work", "worker.1 | at work"} < set(started_in)
     roles, _, servers = ending.partition("postgres | LOG:  received fast shutdown request")
     assert {"api.1 | drained", "api.2 | drained", "worker.1 | drained"} <= set(roles.splitlines())

@@ -195,6 +195,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="What is logged")
     ] = "INFO"
+    log_format: Annotated[
+        Literal["AUTO", "JSON", "TEXT"],
+        Meta(description="How it is written; `AUTO` is text on a terminal and JSON elsewhere"),
+    ] = "AUTO"
     metrics_port: Annotated[
         int,
         Meta(ge=0, le=65535, description="Serve `/metrics` on a port of its own, without a token"),

@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
 import structlog
@@ -37,16 +37,25 @@ _requests: dict[tuple[str, str, int], Counter] = {}
 _seconds: dict[tuple[str, str], Histogram] = {}
 
 
-def configure(level: str = "INFO", *, to: TextIO = sys.stderr) -> None:
-    """Write logs to a stream, those of libraries too: coloured on a terminal, else as JSON."""
+def configure(
+    level: str = "INFO",
+    *,
+    format: Literal["AUTO", "JSON", "TEXT"] = "AUTO",
+    to: TextIO = sys.stderr,
+) -> None:
+    """Write logs to a stream, those of libraries too: as JSON, or as coloured text for people.
+
+    AUTO is text on a terminal, else JSON.
+    """
+    text = to.isatty() if format == "AUTO" else format == "TEXT"
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=True, key="at"),
     ]
     last: list[Processor] = [structlog.processors.format_exc_info, hide_secrets]
-    if to.isatty():
-        last.append(structlog.dev.ConsoleRenderer())
+    if text:
+        last.append(structlog.dev.ConsoleRenderer(timestamp_key="at", pad_event_to=20))
     else:
         last.append(structlog.processors.JSONRenderer(serializer=_json))
     structlog.configure(

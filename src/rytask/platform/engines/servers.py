@@ -23,6 +23,16 @@ _GRACE = 30.0
 _ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
 
 
+# What they say at each start and at each end, and a warning about large machines.
+_POSTGRES_CHATTER = re.compile(
+    rb"^LOG:  (starting PostgreSQL|listening on|database system was shut down at|"
+    rb"database system is ready|aborting any active|shutting down)"
+)
+_VALKEY_CHATTER = re.compile(
+    rb"Reading config from stdin|Memory overcommit must be enabled|signal-handler|ready to exit"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engines:
     """Where a running PostgreSQL and Valkey are."""
@@ -88,6 +98,7 @@ async def postgres_program(data: DataDir) -> tuple[Program, str]:
         orphaned=Signals.SIGQUIT,
         before_start=partial(_forget_reused_pid, cluster),
         ready=partial(_postgres_is_ready, cluster),
+        chatter=_POSTGRES_CHATTER,
     )
     return program, f"postgresql://rytask:{password}@127.0.0.1:{port}/rytask"
 
@@ -192,6 +203,7 @@ def valkey_program(data: DataDir) -> tuple[Program, str]:
         cwd=data.made("valkey", user),
         stdin="\n".join(settings).encode(),
         ready=partial(_valkey_is_ready, port, password),
+        chatter=_VALKEY_CHATTER,
     )
     return program, f"redis://:{password}@127.0.0.1:{port}/0"
 

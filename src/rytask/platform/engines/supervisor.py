@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import time
@@ -44,6 +45,8 @@ class Program:
     orphaned: Signals = Signals.SIGTERM
     before_start: Callable[[], None] = lambda: None
     ready: Callable[[int], Awaitable[bool]] = _at_once
+    chatter: re.Pattern[bytes] = re.compile(rb"(?!)")
+    """Lines that nobody needs to read: they are not forwarded."""
 
 
 def launched(
@@ -72,8 +75,11 @@ def run_until_signalled(work: Coroutine[None, None, None]) -> None:
     asyncio.run(main())
 
 
-async def run_once(program: Program, *, lock: int, quiet: bool = False) -> None:
-    """Run a program to its end; refused if it fails. What a quiet one says is seen only then."""
+async def run_once(program: Program, *, lock: int, quiet: bool = False) -> str:
+    """Run a program to its end; refused if it fails. What a quiet one says is seen only then.
+
+    Otherwise it is returned.
+    """
     process = await _spawn(program, lock, asyncio.subprocess.PIPE if quiet else sys.stderr.fileno())
     try:
         said, _ = await process.communicate()
@@ -85,6 +91,7 @@ async def run_once(program: Program, *, lock: int, quiet: bool = False) -> None:
     if process.returncode:
         _relay(program.name, said or b"")
         raise CannotRun(f"{program.name} failed ({_ending(process)}); its own words are above")
+    return (said or b"").decode(errors="replace")
 
 
 @asynccontextmanager
@@ -182,7 +189,7 @@ class _Keeper:
             raise
         finally:
             os.close(theirs)
-        log = _Log(self._program.name, output)
+        log = _Log(self._program, output)
         try:
             self._process = process
             if self._stopping.is_set():
@@ -204,8 +211,8 @@ class _Keeper:
 class _Log:
     """Forwards what a program prints, line by line, each with the program's name before it."""
 
-    def __init__(self, name: str, output: int) -> None:
-        self._name = name
+    def __init__(self, program: Program, output: int) -> None:
+        self._program = program
         self._output = output
         self._unfinished = b""
         os.set_blocking(output, False)
@@ -218,7 +225,7 @@ class _Log:
         except BlockingIOError:
             return False
         whole, _, self._unfinished = (self._unfinished + chunk).rpartition(b"\n")
-        _relay(self._name, whole)
+        self._relay(whole)
         if not chunk:
             asyncio.get_running_loop().remove_reader(self._output)
         return bool(chunk)
@@ -226,9 +233,14 @@ class _Log:
     def close(self) -> None:
         while self._forward():
             pass
-        _relay(self._name, self._unfinished)
+        self._relay(self._unfinished)
         asyncio.get_running_loop().remove_reader(self._output)
         os.close(self._output)
+
+    def _relay(self, said: bytes) -> None:
+        chatter = self._program.chatter
+        lines = (line for line in said.splitlines() if not chatter.search(line))
+        _relay(self._program.name, b"\n".join(lines))
 
 
 async def _spawn(program: Program, lock: int, output: int) -> asyncio.subprocess.Process:

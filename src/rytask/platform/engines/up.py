@@ -93,14 +93,17 @@ async def _up(plan: Plan, data: DataDir, tell: Callable[[str], None], *, externa
         env = {
             "LOG_MAIL_LINKS": "1",
             "APP_BASE_URL": f"http://localhost:{plan.port}",
+            "LOG_FORMAT": "TEXT" if sys.stderr.isatty() else "JSON",
             **plan.environ,
             **_secrets(data, plan.environ),
             **urls,
             "PORT": str(plan.port),
         }
         env.pop("WORKER", None)
-        for step in ("migrate", "demo") if plan.demo else ("migrate",):
-            await run_once(Program(name=step, argv=[*plan.command, step], env=env), lock=data.lock)
+        migrate = Program(name="migrate", argv=[*plan.command, "migrate"], env=env)
+        await run_once(migrate, lock=data.lock)
+        demo = Program(name="demo", argv=[*plan.command, "demo"], env=env)
+        invitation = await run_once(demo, lock=data.lock, quiet=True) if plan.demo else ""
         serve = [*plan.command, "serve"]
         ready = partial(_answers, plan.port)
         programs = [
@@ -114,7 +117,7 @@ async def _up(plan: Plan, data: DataDir, tell: Callable[[str], None], *, externa
             ),
         ]
         async with kept_running(programs, lock=data.lock, grace=_GRACE):
-            tell(f"RyTask is ready: http://localhost:{plan.port}")
+            tell(f"RyTask is ready: http://localhost:{plan.port}\n{invitation.strip()}".rstrip())
             await asyncio.Event().wait()
 
 
