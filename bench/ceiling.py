@@ -43,19 +43,29 @@ class Statement:
     method: str
     sql: str
     values: tuple[object, ...]
+    apart: bool = False
 
     async def run(self, on: Any) -> Any:
         """Send it again."""
         return await getattr(on, self.method)(self.sql, *self.values)
 
-    def about(self, old: UUID) -> Callable[[Any, UUID], Awaitable[Any]]:
-        """How to send it again about something else."""
+    def about(
+        self, old: UUID, numbered: tuple[int, float] | None = None
+    ) -> Callable[..., Awaitable[Any]]:
+        """How to send it again about something else, under another number."""
         template = list(self.values)
+        places = [
+            [n for n, value in enumerate(template) if type(value) is type(old) and value == old]
+            for old in numbered or ()
+        ]
         single = [n for n, value in enumerate(template) if value == old]
         many = [n for n, value in enumerate(template) if isinstance(value, list) and old in value]
 
-        async def run(on: Any, new: UUID) -> Any:
+        async def run(on: Any, new: UUID, place: Any = ()) -> Any:
             values = template.copy()
+            for found, value in zip(places, place or (), strict=False):
+                for n in found:
+                    values[n] = value
             for n in single:
                 values[n] = new
             for n in many:
@@ -68,26 +78,28 @@ class Statement:
 class _Taped(Tx):
     """Notes every statement on its way to another reader."""
 
-    __slots__ = ("_inner", "_tape")
+    __slots__ = ("_apart", "_inner", "_tape")
 
-    def __init__(self, inner: Reader, tape: list[Statement]) -> None:
-        self._inner, self._tape = inner, tape
+    def __init__(self, inner: Reader, tape: list[Statement], *, apart: bool = False) -> None:
+        self._inner, self._tape, self._apart = inner, tape, apart
+        if isinstance(inner, Tx):
+            self.apart = _Taped(inner.apart, tape, apart=True)
 
     async def all(self, row: type[Row], sql: LiteralString, *args: object) -> list[Row]:
-        self._tape.append(Statement("fetch", sql, args))
+        self._tape.append(Statement("fetch", sql, args, self._apart))
         return await self._inner.all(row, sql, *args)
 
     async def maybe(self, row: type[Row], sql: LiteralString, *args: object) -> Row | None:
-        self._tape.append(Statement("fetchrow", sql, args))
+        self._tape.append(Statement("fetchrow", sql, args, self._apart))
         return await self._inner.maybe(row, sql, *args)
 
     async def value(self, sql: LiteralString, *args: object) -> Any:
-        self._tape.append(Statement("fetchval", sql, args))
+        self._tape.append(Statement("fetchval", sql, args, self._apart))
         return await self._inner.value(sql, *args)
 
     async def execute(self, sql: LiteralString, *args: object) -> int:
         assert isinstance(self._inner, Tx)
-        self._tape.append(Statement("execute", sql, args))
+        self._tape.append(Statement("execute", sql, args, self._apart))
         return await self._inner.execute(sql, *args)
 
 
@@ -140,10 +152,12 @@ async def tapes(database_url: str, actor: Actor, item_id: UUID, new: NewItem) ->
 async def application(database_url: str, tapes: Tapes) -> Any:
     """The ASGI function, on pools like those of the application."""
     reading, writing = await _pool(database_url, "on"), await _pool(database_url, "off")
+    apart = await _pool(database_url, "off", synchronous_commit="off")
     template = tapes.new.data
     (one,), (many,) = tapes.item, tapes.listed
     find = one.about(tapes.item_id)
-    steps = [(s.method == "fetchrow", s.about(template.id)) for s in tapes.created]
+    numbered = (template.number, template.position)
+    steps = [(s.apart, s.about(template.id, numbered)) for s in tapes.created]
 
     async def item(item_id: UUID) -> object:
         record = await find(reading, item_id)
@@ -159,9 +173,11 @@ async def application(database_url: str, tapes: Tapes) -> Any:
         new = new_id()
         place: Any = None
         async with writing.acquire() as connection, connection.transaction():
-            for tells, send in steps:
-                answer = await send(connection, new)
-                place = answer if tells else place
+            for is_apart, send in steps:
+                if is_apart:
+                    place = await send(apart, new)
+                else:
+                    await send(connection, new, place)
         return Created(replace(template, id=new, number=place[0], position=place[1]))
 
     async def bare(scope: Any, receive: Any, send: Any) -> None:
@@ -187,14 +203,14 @@ async def application(database_url: str, tapes: Tapes) -> Any:
     return bare
 
 
-async def _pool(database_url: str, read_only: str) -> asyncpg.Pool:
+async def _pool(database_url: str, read_only: str, **more: str) -> asyncpg.Pool:
     return await asyncpg.create_pool(
         database_url,
         min_size=0,
         max_size=_POOL_SIZE,
         init=_prepare,
         reset=_no_reset,
-        server_settings={"default_transaction_read_only": read_only, "jit": "off"},
+        server_settings={"default_transaction_read_only": read_only, "jit": "off", **more},
     )
 
 

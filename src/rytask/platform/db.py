@@ -135,11 +135,17 @@ class Reader:
 class Tx(Reader):
     """A connection inside a transaction."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "apart")
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: asyncpg.Connection, apart: Reader) -> None:
         super().__init__(connection)
         self._connection = connection
+        self.apart = apart
+        """For one statement that is committed at once, whatever becomes of this transaction.
+
+        A crash may lose it, but never after something that was committed later. It must not touch
+        a row that this transaction has changed: it would wait for itself.
+        """
 
     async def execute(self, sql: LiteralString, *args: object) -> int:
         """Run a statement; the number of rows that it touched."""
@@ -197,11 +203,15 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     )
 
 
+_APART = 2
+
+
 class Database:
     """The pools of one process."""
 
-    def __init__(self, reading: Pool, writing: Pool) -> None:
-        self._reading, self._writing = reading, writing
+    def __init__(self, reading: Pool, writing: Pool, apart: Pool) -> None:
+        self._pools = reading, writing, apart
+        self._writing, self._apart = writing, Reader(apart)
         self.reader = Reader(reading)
         self.writer = Reader(writing)
         """For one statement that changes something: it is a transaction by itself."""
@@ -210,12 +220,12 @@ class Database:
     async def connect(
         cls, url: str, *, size: int = 10, statement_timeout: float = 15.0, name: str = "rytask"
     ) -> Self:
-        """Open both pools, each with at most `size` connections, opened when first needed.
+        """Open the pools, each with at most `size` connections, opened when first needed.
 
         `statement_timeout` is in seconds.
         """
 
-        def pool(read_only: bool) -> Pool:
+        def pool(size: int, **more: str) -> Pool:
             async def open_() -> asyncpg.Connection:
                 connection = await asyncpg.connect(
                     url,
@@ -224,9 +234,9 @@ class Database:
                         "application_name": name,
                         "statement_timeout": str(int(statement_timeout * 1000)),
                         "idle_in_transaction_session_timeout": "10000",
-                        "default_transaction_read_only": "on" if read_only else "off",
                         "jit": "off",
                         "timezone": "UTC",
+                        **more,
                     },
                 )
                 await _prepare(connection)
@@ -234,7 +244,11 @@ class Database:
 
             return Pool(open_, size)
 
-        return cls(pool(True), pool(False))
+        return cls(
+            pool(size, default_transaction_read_only="on"),
+            pool(size),
+            pool(_APART, synchronous_commit="off", lock_timeout="3000"),
+        )
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Tx]:
@@ -247,7 +261,7 @@ class Database:
             with translated():
                 await transaction.start()
             try:
-                yield Tx(connection)
+                yield Tx(connection, self._apart)
             except BaseException:
                 with translated():
                     await transaction.rollback()
@@ -260,4 +274,4 @@ class Database:
             self._writing.give_back(connection, sound=sound)
 
     async def close(self) -> None:
-        await asyncio.gather(self._reading.close(), self._writing.close())
+        await asyncio.gather(*(pool.close() for pool in self._pools))

@@ -389,43 +389,53 @@ class Place(msgspec.Struct, frozen=True):
     position: float
 
 
+async def next_place(tx: Tx, org_id: OrgId, project_id: ProjectId) -> Place:
+    """The next number of a project, and the end of its order. Nobody else gets them.
+
+    Committed apart, so that those who add to a project do not wait for each other's commits: with
+    a transaction that fails a number is lost, and no number comes twice.
+    """
+    return await tx.apart.one(
+        Place,
+        "UPDATE project_counters"
+        "   SET last_number = last_number + 1, last_position = last_position + $3"
+        " WHERE org_id = $1 AND project_id = $2"
+        " RETURNING last_number AS number, last_position AS position",
+        org_id,
+        project_id,
+        STEP,
+    )
+
+
 async def insert(
     tx: Tx,
     org_id: OrgId,
     item: WorkItem,
-    key_prefix: str,
     closed_at: datetime | None,
     capture_id: UUID | None,
     watching: Sequence[tuple[UserId, WatchReason]],
-) -> Place:
-    """Add an item under the project's next number, at the end of its status."""
-    return await tx.one(
-        Place,
-        "WITH counter AS ("
-        "  UPDATE project_counters"
-        "     SET last_number = last_number + 1, last_position = last_position + $22"
-        "   WHERE org_id = $1 AND project_id = $2 RETURNING last_number, last_position"
-        "), item AS ("
+) -> None:
+    """Add an item, with those who watch it from the start."""
+    await tx.execute(
+        "WITH item AS ("
         "  INSERT INTO work_items (org_id, project_id, id, number, key, position, title,"
         "    description, status_id, priority, source, assignee_id, reporter_id, parent_id,"
         "    capture_id, label_ids, estimate_value, start_date, end_date, due_date, completed_at,"
         "    closed_at, created_at, updated_at)"
-        "  SELECT $1, $2, $3, c.last_number, $4 || '-' || c.last_number, c.last_position, $5, $6,"
-        "    $7, $8::text::priority, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,"
-        "    $21, $21"
-        "    FROM counter c"
-        "), watching AS ("
-        "  INSERT INTO work_item_watchers (org_id, item_id, user_id, reason)"
-        "  SELECT $1, $3, v.user_id, v.reason"
-        "    FROM unnest($23::uuid[], $24::text[]) AS v (user_id, reason)"
+        "  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::priority, $11, $12, $13, $14,"
+        "    $15, $16, $17, $18, $19, $20, $21, $22, $23, $23)"
         "), parent AS ("
-        "  UPDATE work_items SET child_count = child_count + 1 WHERE org_id = $1 AND id = $12"
+        "  UPDATE work_items SET child_count = child_count + 1 WHERE org_id = $1 AND id = $14"
         ")"
-        " SELECT last_number AS number, last_position AS position FROM counter",
+        " INSERT INTO work_item_watchers (org_id, item_id, user_id, reason)"
+        " SELECT $1, $3, v.user_id, v.reason"
+        "   FROM unnest($24::uuid[], $25::text[]) AS v (user_id, reason)",
         org_id,
         item.project_id,
         item.id,
-        key_prefix,
+        item.number,
+        item.key,
+        item.position,
         item.title,
         item.description,
         item.status_id,
@@ -443,7 +453,6 @@ async def insert(
         item.completed_at,
         closed_at,
         item.created_at,
-        STEP,
         [user_id for user_id, _ in watching],
         [reason for _, reason in watching],
     )

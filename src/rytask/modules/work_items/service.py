@@ -2,8 +2,6 @@
 
 from uuid import UUID
 
-from msgspec.structs import replace
-
 from rytask.modules.projects import service as projects
 from rytask.modules.work_items import checks, lines, queries, rules, sorting
 from rytask.modules.work_items.activity import told
@@ -118,10 +116,11 @@ async def create(
         raise checks.unknown_status()
     checks.references(ground, item_id, new.parent_id)
     completed_at, closed_at = rules.closing(ground.category, None, None, ctx.now)
+    place = await queries.next_place(ctx.db, ctx.org_id, new.project_id)
     item = WorkItem(
         id=item_id,
-        key="",
-        number=0,
+        key=f"{ground.key_prefix}-{place.number}",
+        number=place.number,
         project_id=new.project_id,
         title=title,
         description=new.description,
@@ -138,7 +137,7 @@ async def create(
         overdue=bool(
             new.due_date and ground.today and not closed_at and new.due_date < ground.today
         ),
-        position=0.0,
+        position=place.position,
         version=1,
         completed_at=completed_at,
         created_at=ctx.now,
@@ -146,15 +145,7 @@ async def create(
         label_ids=label_ids,
         child_count=0,
     )
-    place = await queries.insert(
-        ctx.db, ctx.org_id, item, ground.key_prefix, closed_at, capture_id, _watching(item)
-    )
-    item = replace(
-        item,
-        key=f"{ground.key_prefix}-{place.number}",
-        number=place.number,
-        position=place.position,
-    )
+    await queries.insert(ctx.db, ctx.org_id, item, closed_at, capture_id, _watching(item))
     _record_creation(ctx, item)
     return Created(item, Meta(unresolved))
 
