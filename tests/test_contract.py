@@ -58,6 +58,8 @@ BEYOND_SCHEMA = {
     *("request.bad_cursor", "filter.malformed", "sort.malformed"),
     # Of several fields, one is needed.
     *("work_item.no_project", "work_item.no_label", "invite.who_are_you"),
+    # A text without NUL, a day within reason.
+    *("request.nul", "work_item.bad_day"),
     # White space around a title does not count.
     *("work_item.no_title", "work_item.title_too_long"),
 }

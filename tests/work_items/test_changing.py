@@ -70,7 +70,7 @@ async def test_of_ten_who_change_the_same_version_one_wins(world: World) -> None
         ({"statusId": None}, 400, "request.malformed"),
         ({"estimateValue": -0.5}, 400, "request.malformed"),
         ({"endDate": "2026-01-01"}, 422, "work_item.ends_before_start"),
-        ({"startDate": "9999-01-01"}, 400, "request.malformed"),
+        ({"startDate": "9999-01-01"}, 400, "work_item.bad_day"),
         ({"statusId": str(uuid4())}, 422, "work_item.unknown_status"),
         ({"assigneeId": str(uuid4())}, 422, "work_item.unknown_assignee"),
         ({"labelIds": [str(uuid4())]}, 422, "work_item.unknown_label"),

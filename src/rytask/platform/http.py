@@ -606,7 +606,7 @@ def _query(raw: bytes, wanted: Any) -> Any:
             if name in values:
                 raise _problems(f"{_cut(name)}: given twice")
             if "\x00" in value:
-                raise _problems(f"{_cut(name)}: has a NUL character")
+                raise _problems(f"{_cut(name)}: has a NUL character", code="request.nul")
             values[name] = value
     try:
         return msgspec.convert(values, wanted, strict=False)
@@ -621,7 +621,7 @@ def _decode(decoder: "msgspec.json.Decoder[Any]", request: Request, body: bytes)
     try:
         json.loads(body, object_pairs_hook=_unique)
         if b"\\u0000" in body and re.search(rb"(?<!\\)(?:\\\\)*\\u0000", body):
-            raise _problems("text has a NUL character")
+            raise _problems("text has a NUL character", code="request.nul")
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _problems(_located(str(error))) from None
@@ -654,8 +654,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= 200 else text[:200] + "…"
 
 
-def _problems(*problems: str) -> Malformed:
-    return Malformed("; ".join(problems), problems=list(problems))
+def _problems(problem: str, code: str | None = None) -> Malformed:
+    return Malformed(problem, code=code, problems=[problem])
 
 
 def _refuse(refused: Refused, request: Request) -> Answer:

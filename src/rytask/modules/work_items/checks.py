@@ -44,7 +44,10 @@ def dates(start: date | None, end: date | None, due: date | None) -> None:
     """Days within reason, and an end that is not before the start."""
     for name, day in (("startDate", start), ("endDate", end), ("dueDate", due)):
         if day is not None and not FIRST_YEAR <= day.year <= LAST_YEAR:
-            raise Malformed(f"{name}: expected a day from {FIRST_YEAR} to {LAST_YEAR}.")
+            raise Malformed(
+                f"{name}: expected a day from {FIRST_YEAR} to {LAST_YEAR}.",
+                code="work_item.bad_day",
+            )
     if start is not None and end is not None and end < start:
         raise Invalid("The end must not be before the start.", code="work_item.ends_before_start")
 
