@@ -203,15 +203,18 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     )
 
 
-_APART = 2
+_UNFLUSHED = 4
 
 
 class Database:
     """The pools of one process."""
 
-    def __init__(self, reading: Pool, writing: Pool, apart: Pool) -> None:
-        self._pools = reading, writing, apart
-        self._writing, self._apart = writing, Reader(apart)
+    def __init__(self, reading: Pool, writing: Pool, unflushed: Pool) -> None:
+        self._pools = reading, writing, unflushed
+        self._writing, self._unflushed = writing, unflushed
+        self.unflushed = Reader(unflushed)
+        """As `writer`, but the commit does not wait for the disk: a crash of PostgreSQL may lose
+        it, though never after something that was committed later."""
         self.reader = Reader(reading)
         self.writer = Reader(writing)
         """For one statement that changes something: it is a transaction by itself."""
@@ -247,21 +250,25 @@ class Database:
         return cls(
             pool(size, default_transaction_read_only="on"),
             pool(size),
-            pool(_APART, synchronous_commit="off", lock_timeout="3000"),
+            pool(_UNFLUSHED, synchronous_commit="off", lock_timeout="3000"),
         )
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Tx]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
+    async def transaction(self, *, flushed: bool = True) -> AsyncIterator[Tx]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Unless `flushed`, its commit does not wait for the disk: for what may be done again.
+        """
+        pool = self._writing if flushed else self._unflushed
         with translated():
-            connection = await self._writing.take()
+            connection = await pool.take()
         sound = False
         try:
             transaction = connection.transaction()
             with translated():
                 await transaction.start()
             try:
-                yield Tx(connection, self._apart)
+                yield Tx(connection, self.unflushed)
             except BaseException:
                 with translated():
                     await transaction.rollback()
@@ -271,7 +278,7 @@ class Database:
                 await transaction.commit()
             sound = True
         finally:
-            self._writing.give_back(connection, sound=sound)
+            pool.give_back(connection, sound=sound)
 
     async def close(self) -> None:
         await asyncio.gather(*(pool.close() for pool in self._pools))

@@ -198,4 +198,4 @@ def _org(row: outbox.Claimed) -> OrgId:
 
 
 async def _finish(tools: Tools, row: outbox.Claimed) -> None:
-    await outbox.finish(tools.work.database.writer, row.id)
+    await outbox.finish(tools.work.database.unflushed, row.id)

@@ -74,7 +74,7 @@ class Relay:
         waiting = await self._queues.waiting()
         open_ = [queue for queue, deepest in _DEEPEST.items() if waiting[queue] < deepest]
         names = [name for queue in open_ for name in self._names[queue]]
-        async with self._database.transaction() as tx:
+        async with self._database.transaction(flushed=False) as tx:
             await self._fire(tx)
             taken = await outbox.take_due(tx, names, _PER_NAME)
         due = []

@@ -94,7 +94,7 @@ class Runner:
                     await self._drained.wait()
             if self._held:
                 try:
-                    async with self._tools.work.database.transaction() as tx:
+                    async with self._tools.work.database.transaction(flushed=False) as tx:
                         await outbox.keep(tx, list(self._held))
                 except Exception as error:
                     log.warning("jobs.leases_not_kept", why=_text(error))
@@ -125,7 +125,7 @@ class Runner:
     async def _batch(
         self, ids: Sequence[int], run: Callable[[Sequence[outbox.Claimed]], Awaitable[None]]
     ) -> None:
-        async with self._tools.work.database.transaction() as tx:
+        async with self._tools.work.database.transaction(flushed=False) as tx:
             rows = await outbox.claim(tx, ids, self._names)
         self._held.update((row.id, row) for row in rows)
         try:
