@@ -103,7 +103,6 @@ async def _up(plan: Plan, data: DataDir, tell: Callable[[str], None], *, externa
         migrate = Program(name="migrate", argv=[*plan.command, "migrate"], env=env)
         await run_once(migrate, lock=data.lock)
         demo = Program(name="demo", argv=[*plan.command, "demo"], env=env)
-        invitation = await run_once(demo, lock=data.lock, quiet=True) if plan.demo else ""
         serve = [*plan.command, "serve"]
         ready = partial(_answers, plan.port)
         programs = [
@@ -116,9 +115,22 @@ async def _up(plan: Plan, data: DataDir, tell: Callable[[str], None], *, externa
                 for number in range(1, plan.workers + 1)
             ),
         ]
-        async with kept_running(programs, lock=data.lock, grace=_GRACE):
-            tell(f"RyTask is ready: http://localhost:{plan.port}\n{invitation.strip()}".rstrip())
-            await asyncio.Event().wait()
+        # The demo loads while the others start.
+        loading = asyncio.create_task(_loaded(demo, data, wanted=plan.demo))
+        try:
+            async with kept_running(programs, lock=data.lock, grace=_GRACE):
+                invitation = await loading
+                ready_at = f"RyTask is ready: http://localhost:{plan.port}"
+                tell(f"{ready_at}\n{invitation.strip()}".rstrip())
+                await asyncio.Event().wait()
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+
+
+async def _loaded(demo: Program, data: DataDir, *, wanted: bool) -> str:
+    """What the demo says once it is loaded, if it is wanted."""
+    return await run_once(demo, lock=data.lock, quiet=True) if wanted else ""
 
 
 @asynccontextmanager
