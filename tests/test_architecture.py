@@ -26,7 +26,7 @@ TABLES = {
     "notifications": {"notifications", "notification_scans"},
     "slack": {"slack_connections", "slack_users", "slack_channels", "slack_captures"},
 }
-# A project brings its counters, and the one statement that creates an item counts them up.
+# A project brings its counters, and its items count them up.
 SHARED = {("work_items", "project_counters")}
 OWNERS = {table: module for module, tables in TABLES.items() for table in tables}
 HEIGHT = {module: height for height, module in enumerate(TABLES)}
