@@ -24,11 +24,11 @@ from rytask.modules.work_items import jobs as work_items_jobs
 from rytask.modules.work_items import reactions as work_items_reactions
 from rytask.modules.work_items import routes as work_items
 from rytask.platform import housekeeping, jobs, openapi, reactions
+from rytask.platform.asgi import Application, Limits
 from rytask.platform.auth import Bearers, Keys
 from rytask.platform.crypto import Passwords, Sealer
 from rytask.platform.db import Database
 from rytask.platform.hint import Hint
-from rytask.platform.http import Application, Limits
 from rytask.platform.idempotency import Replays
 from rytask.platform.mail import Mailer
 from rytask.platform.rate_limit import Limiter

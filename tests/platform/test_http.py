@@ -10,16 +10,15 @@ import httpx
 import msgspec
 import pytest
 
+from rytask.platform.asgi import Application, Limits
 from rytask.platform.auth import Bearers
 from rytask.platform.crypto import Sealer
 from rytask.platform.db import Database
 from rytask.platform.errors import Conflict, Unauthenticated
 from rytask.platform.http import (
     Answer,
-    Application,
     Body,
     Data,
-    Limits,
     Query,
     Request,
     Routes,

@@ -57,6 +57,16 @@ class NotFound(Refused):
     code = "not_found"
 
 
+class MethodNotAllowed(Refused):
+    status = 405
+    title = "Method Not Allowed"
+    code = "request.method_not_allowed"
+
+    def __init__(self, allowed: list[str]) -> None:
+        super().__init__(f"This path takes {', '.join(allowed)}.")
+        self.allowed = allowed
+
+
 class Conflict(Refused):
     status = 409
     title = "Conflict"

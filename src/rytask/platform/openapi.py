@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from rytask.platform.http import Problem, Route
+from rytask.platform.http import Route
+from rytask.platform.problems import Problem
 
 _METHODS_WITH_BODY = ("POST", "PATCH", "PUT")
 

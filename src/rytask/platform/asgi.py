@@ -1,0 +1,310 @@
+"""The ASGI application: what happens to every request, in one order.
+
+Find the route, authenticate, check the permission, count against the rate limit, decode, open the
+unit of work, run, encode, commit, answer. See docs/adr/0003-http.md for why this is ours.
+"""
+
+import hashlib
+import ipaddress
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+
+from rytask.platform import decoding, problems, telemetry
+from rytask.platform.auth import Bearers
+from rytask.platform.db import RETRYABLE
+from rytask.platform.errors import Forbidden, Refused, TooMany, Unauthenticated
+from rytask.platform.http import Answer, Request, Route, Routes, Throttle
+from rytask.platform.idempotency import (
+    Overtaken,
+    Replay,
+    Replays,
+    Scope,
+    fingerprint,
+    parse_key,
+)
+from rytask.platform.rate_limit import Limiter
+from rytask.platform.routing import Endpoint, Router
+from rytask.platform.settings import Network
+from rytask.platform.work import Actor, Work
+
+log = structlog.get_logger("http")
+Headers = list[tuple[bytes, bytes]]
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Requests allowed per window of so many seconds."""
+
+    requests: int
+    window: int
+
+
+class Application:
+    """The routes of these modules, served."""
+
+    def __init__(
+        self,
+        modules: Iterable[Routes],
+        *,
+        work: Work,
+        bearers: Bearers,
+        limiter: Limiter,
+        replays: Replays,
+        limits: Mapping[Throttle, Limits],
+        provide: Mapping[type, object],
+        trusted_proxies: Iterable[Network] = (),
+        cors_origins: frozenset[str] = frozenset(),
+    ) -> None:
+        self.routes = [route for module in modules for route in module.routes]
+        self._work, self._bearers, self._limiter = work, bearers, limiter
+        self._replays, self._limits, self._cors = replays, dict(limits), cors_origins
+        self._proxies = list(trusted_proxies)
+        self._router = Router(self.routes, provide)
+        self.in_flight = 0
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return await _decline(scope, receive, send)
+        started = time.perf_counter()
+        self.in_flight += 1
+        request = Request(scope, receive)
+        headers: Headers = [(b"x-request-id", request.id.encode()), *_ALWAYS]
+        endpoint: Endpoint | None = None
+        try:
+            self._cors_headers(request, headers)
+            if request.method == "OPTIONS" and b"access-control-request-method" in request.headers:
+                answer = Answer(status=204, headers=_PREFLIGHT)
+            else:
+                request.ip = self._address(scope, request)
+                endpoint, values = self._router.find(request)
+                answer = await self._answer(endpoint, values, request, headers)
+        except Refused as refused:
+            answer = problems.refusal(refused, request)
+        except ConnectionResetError:
+            self.in_flight -= 1
+            return None
+        except Exception:
+            log.exception("request.failed", request_id=request.id, path=request.path)
+            answer = problems.failure(request)
+        try:
+            await _send(answer, headers, send, head=request.method == "HEAD")
+        finally:
+            self.in_flight -= 1
+            if endpoint is not None:
+                telemetry.answered(
+                    endpoint.route.path,
+                    endpoint.route.method,
+                    answer.status,
+                    time.perf_counter() - started,
+                )
+        return None
+
+    def _address(self, scope: Mapping[str, Any], request: Request) -> str:
+        """The caller's address: behind trusted proxies, the nearest one that is not a proxy."""
+        client = scope.get("client")
+        address: str = client[0] if client else ""
+        forwarded = request.headers.get(b"x-forwarded-for")
+        if not self._proxies or forwarded is None:
+            return address
+        hops = [_without_port(hop.strip()) for hop in forwarded.decode("latin-1").split(",")]
+        while hops and self._is_proxy(address):
+            address = hops.pop()
+        return address
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(ip in network for network in self._proxies)
+
+    async def _answer(
+        self, endpoint: Endpoint, values: list[str], request: Request, headers: Headers
+    ) -> Answer:
+        route = endpoint.route
+        actor = await self._admit(route, request, headers)
+        arguments = decoding.path(endpoint, values) if values else {}
+        if endpoint.query is not None:
+            arguments["query"] = decoding.query(request.query, endpoint.query)
+        if endpoint.body is not None:
+            arguments["data"] = decoding.body(
+                endpoint.body, request, await request.body(route.max_body)
+            )
+        if "request" in route.parameters:
+            arguments["request"] = request
+        arguments.update(endpoint.provided)
+        if "ctx" not in route.parameters:
+            return self._encode(route, await route.run(**arguments), request)
+        assert actor is not None  # noqa: S101 - a ctx without a permission is refused at start
+        if not route.writes:
+            return self._encode(
+                route, await route.run(self._work.reading(actor), **arguments), request
+            )
+        return await self._write(route, actor, arguments, request)
+
+    async def _admit(self, route: Route, request: Request, headers: Headers) -> Actor | None:
+        """Authenticate, check the permission and count: in this order of what the caller learns."""
+        authorization = request.headers.get(b"authorization")
+        refused: Refused | None = None
+        if authorization is not None or route.permission is not None:
+            try:
+                request.actor = await self._bearers.authenticate(_bearer(authorization))
+            except Unauthenticated as error:
+                if route.permission is not None:
+                    refused = error
+        actor = request.actor
+        if route.throttle != "none":
+            limits = self._limits[route.throttle]
+            verdict = await self._limiter.check(
+                f"{route.throttle}:{actor.user_id if actor else request.network}",
+                limits.requests,
+                limits.window,
+            )
+            headers += verdict.headers(route.throttle)
+            if not verdict.allowed:
+                raise TooMany(
+                    f"Too many requests: {limits.requests} in {limits.window} seconds are allowed.",
+                    retry_after=verdict.retry_after,
+                )
+        if refused is not None:
+            raise refused
+        if route.permission is not None and (
+            actor is None or route.permission not in actor.permissions
+        ):
+            raise Forbidden("Your role, or the scopes of this token, do not allow this.")
+        return actor
+
+    async def _write(
+        self, route: Route, actor: Actor, arguments: dict[str, Any], request: Request
+    ) -> Answer:
+        sent = request.header(b"idempotency-key") if route.keyed else None
+        key = None if sent is None else parse_key(sent)
+        for _ in range(_TRIES - 1):
+            try:
+                return await self._write_once(route, actor, arguments, request, key)
+            except (*RETRYABLE, Overtaken):
+                continue
+        return await self._write_once(route, actor, arguments, request, key)
+
+    async def _write_once(
+        self,
+        route: Route,
+        actor: Actor,
+        arguments: dict[str, Any],
+        request: Request,
+        key: str | None,
+    ) -> Answer:
+        if key is None:
+            async with self._work.writing(actor) as ctx:
+                return self._encode(route, await route.run(ctx, **arguments), request)
+        scope = Scope(
+            org_id=actor.org_id,
+            # A token is a principal of its own: it may do less than its owner, and sees no more.
+            principal_id=actor.token_id or actor.me,
+            route=f"{route.method} {route.path}",
+            key=key,
+        )
+        print_ = fingerprint(
+            request.method,
+            request.path,
+            request.query.decode("latin-1"),
+            request.header(b"content-type") or "",
+            await request.body(route.max_body),
+        )
+        replay = await self._replays.cached(scope, print_)
+        if replay is not None:
+            return _replayed(replay)
+        async with self._work.writing(actor) as ctx:
+            replay = await self._replays.claim(ctx.db, scope, print_)
+            if replay is not None:
+                return _replayed(replay)
+            answer = self._encode(route, await route.run(ctx, **arguments), request)
+            replay = Replay(answer.status, answer.body)
+            await self._replays.store(ctx.db, scope, print_, replay)
+        await self._replays.remember(scope, print_, replay)
+        return answer
+
+    def _encode(self, route: Route, result: object, request: Request) -> Answer:
+        if isinstance(result, Answer):
+            return result
+        if result is None:
+            return Answer(status=route.status)
+        body = msgspec.json.encode(result)
+        if route.method != "GET":
+            return Answer(body, status=route.status)
+        tag = b'W/"%s"' % hashlib.sha256(body).hexdigest()[:18].encode()
+        if request.headers.get(b"if-none-match") == tag:
+            return Answer(status=304, headers=[(b"etag", tag)])
+        return Answer(body, status=route.status, headers=[(b"etag", tag)])
+
+    def _cors_headers(self, request: Request, headers: Headers) -> None:
+        origin = request.headers.get(b"origin")
+        if origin is not None and ("*" in self._cors or origin.decode("latin-1") in self._cors):
+            headers += [
+                (b"access-control-allow-origin", origin),
+                (b"access-control-expose-headers", _EXPOSED),
+                (b"vary", b"origin"),
+            ]
+
+
+_TRIES = 3
+_ALWAYS: Headers = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+_EXPOSED = b"x-request-id, ratelimit, ratelimit-policy, retry-after, etag, idempotent-replayed"
+_PREFLIGHT: Headers = [
+    (b"access-control-allow-methods", b"GET, POST, PATCH, PUT, DELETE"),
+    (
+        b"access-control-allow-headers",
+        b"authorization, content-type, idempotency-key, x-request-id",
+    ),
+    (b"access-control-max-age", b"600"),
+]
+
+
+def _without_port(hop: str) -> str:
+    """`1.2.3.4:5678` and `[::1]:5678`, as some proxies write an address, without the port."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+
+
+def _replayed(replay: Replay) -> Answer:
+    return Answer(replay.body, status=replay.status, headers=[(b"idempotent-replayed", b"true")])
+
+
+def _bearer(authorization: bytes | None) -> str:
+    scheme, _, token = (authorization or b"").decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer" or not token or len(token) > 4096:
+        raise Unauthenticated("Send `Authorization: Bearer <token>`.")
+    return token.strip()
+
+
+async def _send(answer: Answer, headers: Headers, send: Any, *, head: bool) -> None:
+    if answer.status not in (204, 304):
+        headers.append((b"content-type", answer.media))
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+    if answer.headers:
+        replaced = {name for name, _ in answer.headers}
+        headers = [header for header in headers if header[0] not in replaced] + answer.headers
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send(
+        {"type": "http.response.body", "body": b"" if head else answer.body, "more_body": False}
+    )
+
+
+async def _decline(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+    """There is nothing here for a WebSocket; a lifespan has nothing to do."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

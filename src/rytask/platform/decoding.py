@@ -1,0 +1,93 @@
+"""What a request sent, as the values that its route's function takes.
+
+Decoding is validation: what does not have the promised shape is refused, with the place named.
+"""
+
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from rytask.platform.errors import Malformed, UnsupportedMedia
+from rytask.platform.http import JSON, Request
+from rytask.platform.routing import Endpoint
+
+
+def path(endpoint: Endpoint, values: list[str]) -> dict[str, Any]:
+    """The parameters of a path, by name."""
+    names = endpoint.path_names
+    try:
+        found = msgspec.convert(dict(zip(names, values, strict=True)), endpoint.path, strict=False)
+    except msgspec.ValidationError as error:
+        name = _located(str(error)).partition(":")[0]
+        raise Malformed(f"{name}: this is not an id.", problems=[f"{name}: not an id"]) from None
+    return {name: getattr(found, name) for name in names}
+
+
+def query(raw: bytes, wanted: Any) -> Any:
+    """A query string. A parameter given twice is refused, as a member of a body is."""
+    values: dict[str, str] = {}
+    if raw:
+        try:
+            pairs = parse_qsl(
+                raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50
+            )
+        except ValueError:
+            raise Malformed("The query string cannot be read.") from None
+        for name, value in pairs:
+            if name in values:
+                raise _problems(f"{_cut(name)}: given twice")
+            if "\x00" in value:
+                raise _problems(f"{_cut(name)}: has a NUL character", code="request.nul")
+            values[name] = value
+    try:
+        return msgspec.convert(values, wanted, strict=False)
+    except msgspec.ValidationError as error:
+        raise _problems(_located(str(error))) from None
+
+
+def body(decoder: "msgspec.json.Decoder[Any]", request: Request, sent: bytes) -> Any:
+    """A body of JSON."""
+    media = request.headers.get(b"content-type", JSON).split(b";")[0].strip().lower()
+    if media != JSON and not media.endswith(b"+json"):
+        raise UnsupportedMedia("Send the body as application/json.")
+    try:
+        json.loads(sent, object_pairs_hook=_unique)
+        if b"\\u0000" in sent and re.search(rb"(?<!\\)(?:\\\\)*\\u0000", sent):
+            raise _problems("text has a NUL character", code="request.nul")
+        return decoder.decode(sent)
+    except msgspec.ValidationError as error:
+        raise _problems(_located(str(error))) from None
+    except (ValueError, RecursionError) as error:
+        raise Malformed(
+            f"The body is not JSON that we can read: {_short(error)}.", code="request.bad_json"
+        ) from None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    """A member named twice is refused: two readers would understand it in two ways."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ValueError("a member is given twice")
+
+
+def _short(error: Exception) -> str:
+    return str(error)[:200].rstrip(".") if isinstance(error, ValueError) else "nested too deeply"
+
+
+def _located(message: str) -> str:
+    """msgspec's "what - at `$.path`" as "path: what"."""
+    what, _, where = message.partition(" - at `$")
+    path = where.rstrip("`").lstrip(".")
+    return f"{_cut(path) or 'body'}: {_cut(what)}"
+
+
+def _cut(text: str) -> str:
+    """What a caller sent is not sent back at any length."""
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _problems(problem: str, code: str | None = None) -> Malformed:
+    return Malformed(problem, code=code, problems=[problem])
