@@ -3,7 +3,8 @@
 from datetime import timedelta
 from uuid import UUID
 
-from rytask.modules.identity import queries, sign_in
+from rytask.modules.identity import sign_in
+from rytask.modules.identity.queries import credentials
 from rytask.platform.ids import OrgId
 from rytask.platform.jobs import Tools, every, job
 from rytask.platform.post import Letter, post
@@ -13,7 +14,7 @@ from rytask.platform.post import Letter, post
 async def send_link(tools: Tools, org_id: OrgId, link_id: UUID) -> None:
     """Mail a one-time link. Sent twice, it is the same mail with the same link."""
     work = tools.work
-    link = await queries.link(work.database.reader, org_id, link_id, work.clock())
+    link = await credentials.link(work.database.reader, org_id, link_id, work.clock())
     if link is None:
         return
     token = sign_in.secret_of(tools.settings, link.id, link.purpose)
@@ -42,4 +43,4 @@ async def send_link(tools: Tools, org_id: OrgId, link_id: UUID) -> None:
 async def purge(tools: Tools) -> None:
     """Delete sessions, links and counts that no one can use any more."""
     async with tools.work.database.transaction() as tx:
-        await queries.purge(tx, tools.work.clock())
+        await credentials.purge(tx, tools.work.clock())

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import UNSET, structs
 
-from rytask.modules.identity import queries, rules
+from rytask.modules.identity import rules
 from rytask.modules.identity.events import (
     MemberRemoved,
     MemberReturned,
@@ -29,6 +29,7 @@ from rytask.modules.identity.model import (
     TokenInUse,
     User,
 )
+from rytask.modules.identity.queries import accounts, api_tokens, credentials
 from rytask.modules.identity.schemas import ProfileBody, TokenBody
 from rytask.modules.identity.sign_in import door as door
 from rytask.modules.identity.sign_in import send_link as send_link
@@ -54,12 +55,12 @@ class EmailTaken(Conflict):
 
 
 async def profile(ctx: Reading) -> Profile:
-    return await queries.profile(ctx.db, ctx.org_id, ctx.actor.me)
+    return await accounts.profile(ctx.db, ctx.org_id, ctx.actor.me)
 
 
 async def change_profile(ctx: Writing, body: ProfileBody) -> Profile:
     """Change what is given."""
-    before = await queries.profile(ctx.db, ctx.org_id, ctx.actor.me)
+    before = await accounts.profile(ctx.db, ctx.org_id, ctx.actor.me)
     given = {name: value for name, value in structs.asdict(body).items() if value is not UNSET}
     if "name" in given:
         given["name"] = given["name"].strip()
@@ -72,7 +73,7 @@ async def change_profile(ctx: Writing, body: ProfileBody) -> Profile:
     if not changed:
         return before
     after = structs.replace(before, **given)
-    await queries.update_profile(ctx.db, ctx.org_id, after)
+    await accounts.update_profile(ctx.db, ctx.org_id, after)
     ctx.record(ProfileChanged(subject_id=after.id, fields=changed))
     return after
 
@@ -80,7 +81,7 @@ async def change_profile(ctx: Writing, body: ProfileBody) -> Profile:
 async def set_active_workspace(ctx: Writing, workspace_id: UUID) -> None:
     """Work in this workspace from now on. Access tokens have to be refreshed to follow."""
     try:
-        await queries.set_active_workspace(ctx.db, ctx.org_id, ctx.actor.me, workspace_id)
+        await accounts.set_active_workspace(ctx.db, ctx.org_id, ctx.actor.me, workspace_id)
     except Dangling:
         raise NotFound("There is no such workspace.") from None
     await auth.revoke(ctx.db, ctx.actor.me)
@@ -88,7 +89,7 @@ async def set_active_workspace(ctx: Writing, workspace_id: UUID) -> None:
 
 async def tokens(ctx: Reading) -> list[ApiToken]:
     """The person's tokens that were not revoked, the latest first."""
-    return await queries.tokens(ctx.db, ctx.org_id, ctx.actor.me)
+    return await api_tokens.of(ctx.db, ctx.org_id, ctx.actor.me)
 
 
 async def create_token(ctx: Writing, body: TokenBody) -> CreatedToken:
@@ -120,7 +121,7 @@ async def create_token(ctx: Writing, body: TokenBody) -> CreatedToken:
         created_at=ctx.now,
         secret=secret,
     )
-    await queries.insert_token(ctx.db, ctx.org_id, ctx.actor.me, token, crypto.digest(secret))
+    await api_tokens.insert(ctx.db, ctx.org_id, ctx.actor.me, token, crypto.digest(secret))
     ctx.record(
         TokenCreated(
             subject_id=token.id,
@@ -135,7 +136,7 @@ async def create_token(ctx: Writing, body: TokenBody) -> CreatedToken:
 
 async def revoke_token(ctx: Writing, token_id: TokenId) -> None:
     """Revoke a token of one's own. It stops working within a second."""
-    token = await queries.revoke_token(ctx.db, ctx.org_id, ctx.actor.me, token_id, ctx.now)
+    token = await api_tokens.revoke(ctx.db, ctx.org_id, ctx.actor.me, token_id, ctx.now)
     await auth.revoke(ctx.db, token.id)
     ctx.record(TokenRevoked(subject_id=token.id, name=token.name))
 
@@ -147,13 +148,13 @@ def pat_reader(work: Work) -> LookUp:
         if not secret.startswith(("rytask_pat_", "rytask_mcp_")) or not crypto.token_ok(secret):
             return None
         now = work.clock()
-        token = await queries.token_in_use(work.database.reader, crypto.digest(secret), now)
+        token = await api_tokens.in_use(work.database.reader, crypto.digest(secret), now)
         if token is None:
             return None
         if token.last_used_at is None or token.last_used_at <= now - _USED_AGAIN:
             with suppress(Unavailable):
                 async with work.database.transaction() as tx:
-                    await queries.mark_used(tx, token.org_id, token.id, now)
+                    await api_tokens.mark_used(tx, token.org_id, token.id, now)
         return _bearer_of(token)
 
     return look_up
@@ -166,36 +167,36 @@ def is_zone(name: str) -> bool:
 
 async def people(ctx: Reading, ids: Sequence[UserId]) -> dict[UserId, Person]:
     """These people by id, also those who were removed; who is unknown is missing."""
-    found = await queries.people(ctx.db, ctx.org_id, ids)
+    found = await accounts.people(ctx.db, ctx.org_id, ids)
     return {person.id: person for person in found}
 
 
 async def members(ctx: Reading) -> list[Person]:
     """Everybody who was not removed, by name."""
-    return await queries.members(ctx.db, ctx.org_id)
+    return await accounts.members(ctx.db, ctx.org_id)
 
 
 async def memberships(ctx: Reading) -> list[Membership]:
     """Everybody, also who was removed, by name."""
-    return [_membership(row) for row in await queries.memberships(ctx.db, ctx.org_id)]
+    return [_membership(row) for row in await accounts.memberships(ctx.db, ctx.org_id)]
 
 
 async def lock_members(ctx: Writing, *user_ids: UserId) -> dict[UserId, Membership]:
     """These members and every owner, unless removed: nobody else changes them until we commit."""
-    rows = await queries.lock_members(ctx.db, ctx.org_id, user_ids)
+    rows = await accounts.lock_members(ctx.db, ctx.org_id, user_ids)
     return {row.user_id: _membership(row) for row in rows}
 
 
 async def account_of(ctx: Reading, email: str) -> Membership | None:
     """The account with this address in this organization, also of somebody who was removed."""
-    row = await queries.account_of(ctx.db, ctx.org_id, email)
+    row = await accounts.account_of(ctx.db, ctx.org_id, email)
     return None if row is None else _membership(row)
 
 
 async def join(ctx: Writing, newcomer: Newcomer) -> None:
     """Make an account. Raises EmailTaken."""
     try:
-        await queries.insert_user(ctx.db, ctx.org_id, newcomer, ctx.now)
+        await accounts.insert_user(ctx.db, ctx.org_id, newcomer, ctx.now)
     except Duplicate as duplicate:
         if str(duplicate) == "users_email":
             raise EmailTaken("This e-mail address has an account already: sign in.") from None
@@ -205,30 +206,30 @@ async def join(ctx: Writing, newcomer: Newcomer) -> None:
 
 async def come_back(ctx: Writing, newcomer: Newcomer) -> None:
     """Let somebody who had been removed in again, with a new password. Raises EmailTaken."""
-    if not await queries.reopen(ctx.db, ctx.org_id, newcomer, ctx.now):
+    if not await accounts.reopen(ctx.db, ctx.org_id, newcomer, ctx.now):
         raise EmailTaken("This e-mail address has an account already: sign in.")
     ctx.record(MemberReturned(subject_id=newcomer.id, role=newcomer.role))
 
 
 async def set_role(ctx: Writing, user_id: UserId, was: OrgRole, role: OrgRole) -> None:
     """Change a role. Access tokens with the old one stop working within a second."""
-    await queries.set_role(ctx.db, ctx.org_id, user_id, role)
+    await accounts.set_role(ctx.db, ctx.org_id, user_id, role)
     await auth.revoke(ctx.db, user_id)
     ctx.record(RoleChanged(subject_id=user_id, was=was, role=role))
 
 
 async def remove(ctx: Writing, user_id: UserId) -> None:
     """Remove a member: their sessions and tokens stop working within a second."""
-    await queries.deactivate(ctx.db, ctx.org_id, user_id, ctx.now)
-    await queries.end_sessions(ctx.db, ctx.org_id, user_id, ctx.now)
-    await queries.revoke_tokens(ctx.db, ctx.org_id, user_id, ctx.now)
+    await accounts.deactivate(ctx.db, ctx.org_id, user_id, ctx.now)
+    await credentials.end_sessions(ctx.db, ctx.org_id, user_id, ctx.now)
+    await api_tokens.revoke_all(ctx.db, ctx.org_id, user_id, ctx.now)
     await auth.revoke(ctx.db, user_id)
     ctx.record(MemberRemoved(subject_id=user_id))
 
 
 async def close_accounts(ctx: Writing) -> None:
     """Close every account of the organization. Nothing of theirs works after a second."""
-    await queries.close_accounts(ctx.db, ctx.org_id, ctx.now)
+    await accounts.close_accounts(ctx.db, ctx.org_id, ctx.now)
     await auth.revoke(ctx.db, ctx.org_id)
 
 
@@ -247,6 +248,6 @@ def _bearer_of(token: TokenInUse) -> Actor:
     )
 
 
-def _membership(row: queries.MemberRow) -> Membership:
+def _membership(row: accounts.MemberRow) -> Membership:
     user = User(row.user_id, row.email, row.name, row.email_verified)
     return Membership(row.user_id, user, row.role, row.deactivated_at)

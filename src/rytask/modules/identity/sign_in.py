@@ -8,7 +8,7 @@ from math import ceil
 from typing import cast
 from uuid import UUID
 
-from rytask.modules.identity import queries, rules
+from rytask.modules.identity import rules
 from rytask.modules.identity.events import (
     EmailVerified,
     LockedOut,
@@ -28,6 +28,7 @@ from rytask.modules.identity.model import (
     Standing,
     User,
 )
+from rytask.modules.identity.queries import accounts, credentials
 from rytask.platform import auth, crypto
 from rytask.platform.auth import PERMISSIONS_OF, Bearers
 from rytask.platform.crypto import Passwords
@@ -80,17 +81,17 @@ async def sign_in(
     if passwords.needs_rehash(cast("str", knock.password_hash)):
         better = await passwords.hash(password)
     async with work.writing(_by(knock)) as ctx:
-        locked_until = await queries.forget_tries(ctx.db, email, door.network)
+        locked_until = await credentials.forget_tries(ctx.db, email, door.network)
         if locked_until and locked_until > ctx.now:
             raise _locked(locked_until, ctx.now)
-        standing = await queries.standing(ctx.db, ctx.org_id, ctx.actor.me)
+        standing = await credentials.standing(ctx.db, ctx.org_id, ctx.actor.me)
         if standing is None or standing.password_hash != knock.password_hash:
             raise _wrong()
         result = await _start(ctx, standing, door)
     if better:
         # Apart: the session's transaction shares its lock on the person with other sign-ins.
         async with work.database.transaction() as tx:
-            await queries.replace_password(
+            await credentials.replace_password(
                 tx, ctx.org_id, ctx.actor.me, knock.password_hash, better
             )
     return result
@@ -98,7 +99,7 @@ async def sign_in(
 
 async def start_session(ctx: Writing, user_id: UserId, door: Door) -> AuthResult:
     """Start a session for somebody who has just proved who they are."""
-    standing = await queries.standing(ctx.db, ctx.org_id, user_id)
+    standing = await credentials.standing(ctx.db, ctx.org_id, user_id)
     if standing is None:
         raise _wrong()
     return await _start(ctx, standing, door)
@@ -112,13 +113,13 @@ async def refresh(work: Work, door: Door, token: str) -> AuthResult:
     """
     known = None
     if crypto.token_ok(token):
-        known = await queries.session(work.database.reader, crypto.digest(token))
+        known = await credentials.session(work.database.reader, crypto.digest(token))
     if known is None:
         raise _over()
     result = None
     async with work.writing(_acting(known.org_id, known.user_id)) as ctx:
-        standing = await queries.standing(ctx.db, ctx.org_id, known.user_id)
-        session = await queries.lock_session(ctx.db, ctx.org_id, known.id)
+        standing = await credentials.standing(ctx.db, ctx.org_id, known.user_id)
+        session = await credentials.lock_session(ctx.db, ctx.org_id, known.id)
         verdict = rules.judge(session, ctx.now)
         if standing is None or verdict == "over":
             raise _over()
@@ -128,7 +129,7 @@ async def refresh(work: Work, door: Door, token: str) -> AuthResult:
         else:
             following = crypto.successor(door.settings.signing_secret, token)
             if verdict == "rotate":
-                await queries.mark_rotated(ctx.db, ctx.org_id, session.id, ctx.now)
+                await credentials.mark_rotated(ctx.db, ctx.org_id, session.id, ctx.now)
                 await _keep(ctx, known.user_id, session.family_id, following, door)
             result = _result(ctx, standing, session.family_id, following, door)
     if result is None:
@@ -146,7 +147,9 @@ async def sign_out(ctx: Writing) -> None:
 
 async def sessions(ctx: Reading) -> list[Session]:
     """Where the person is signed in, the latest first."""
-    return await queries.sessions(ctx.db, ctx.org_id, ctx.actor.me, ctx.actor.session_id, ctx.now)
+    return await credentials.sessions(
+        ctx.db, ctx.org_id, ctx.actor.me, ctx.actor.session_id, ctx.now
+    )
 
 
 async def end_session(ctx: Writing, session_id: SessionId) -> None:
@@ -165,15 +168,15 @@ async def change_password(
     new: str,
 ) -> None:
     """Set a new password, given the current one, and end the person's other sessions."""
-    me = await queries.profile(ctx.db, ctx.org_id, ctx.actor.me)
+    me = await accounts.profile(ctx.db, ctx.org_id, ctx.actor.me)
     knock = await _admit(work, passwords, door, email=me.email, password=current)
     hashed = await passwords.hash(new)
     async with work.writing(ctx.actor) as writing:
-        if not await queries.replace_password(
+        if not await credentials.replace_password(
             writing.db, ctx.org_id, me.id, knock.password_hash, hashed
         ):
             raise _wrong()
-        await queries.forget_tries(writing.db, me.email, door.network)
+        await credentials.forget_tries(writing.db, me.email, door.network)
         await _end_sessions(writing, me.id, but=ctx.actor.session_id)
         writing.record(PasswordChanged(subject_id=me.id, how="CHANGED"))
 
@@ -184,9 +187,9 @@ async def request_link(work: Work, settings: Settings, email: str, purpose: Purp
     For a stranger the same is written, so the time it takes does not tell who has an account.
     """
     email = email.strip()
-    addressee = await queries.addressee(work.database.reader, email)
+    addressee = await credentials.addressee(work.database.reader, email)
     async with work.writing(system(addressee.org_id if addressee else _NOWHERE)) as ctx:
-        tried = await queries.count_try(
+        tried = await credentials.count_try(
             ctx.db, email, purpose, ctx.now, most=_LINKS, window=_LINKS_WINDOW
         )
         if addressee is None or tried.times > _LINKS:
@@ -198,7 +201,7 @@ async def request_link(work: Work, settings: Settings, email: str, purpose: Purp
 async def send_link(ctx: Writing, settings: Settings, user_id: UserId, purpose: Purpose) -> None:
     """Mail a one-time link to a person."""
     link_id = new_id()
-    await queries.insert_link(
+    await credentials.insert_link(
         ctx.db,
         ctx.org_id,
         link_id,
@@ -220,9 +223,9 @@ async def verify_email(work: Work, token: str) -> None:
     """Mark the address that a link was mailed to as verified. Raises Gone."""
     link = await _link(work, token, "EMAIL_VERIFY")
     async with work.writing(_acting(link.org_id, link.user_id)) as ctx:
-        if not await queries.consume(ctx.db, link, ctx.now):
+        if not await credentials.consume(ctx.db, link, ctx.now):
             raise _gone()
-        if await queries.verify_email(ctx.db, ctx.org_id, link.user_id, ctx.now):
+        if await credentials.verify_email(ctx.db, ctx.org_id, link.user_id, ctx.now):
             ctx.record(EmailVerified(subject_id=link.user_id))
 
 
@@ -231,12 +234,12 @@ async def reset_password(work: Work, passwords: Passwords, token: str, new: str)
     link = await _link(work, token, "PASSWORD_RESET")
     hashed = await passwords.hash(new)
     async with work.writing(_acting(link.org_id, link.user_id)) as ctx:
-        if not await queries.consume(ctx.db, link, ctx.now):
+        if not await credentials.consume(ctx.db, link, ctx.now):
             raise _gone()
-        email = await queries.reset_password(ctx.db, ctx.org_id, link.user_id, hashed, ctx.now)
+        email = await credentials.reset_password(ctx.db, ctx.org_id, link.user_id, hashed, ctx.now)
         if email is None:
             raise _gone()
-        await queries.forget_all_tries(ctx.db, email)
+        await credentials.forget_all_tries(ctx.db, email)
         await _end_sessions(ctx, link.user_id)
         ctx.record(PasswordChanged(subject_id=link.user_id, how="RESET"))
 
@@ -244,7 +247,7 @@ async def reset_password(work: Work, passwords: Passwords, token: str, new: str)
 async def _link(work: Work, token: str, purpose: Purpose) -> Link:
     link = None
     if crypto.token_ok(token):
-        link = await queries.link_by(
+        link = await credentials.link_by(
             work.database.reader, crypto.digest(token), purpose, work.clock()
         )
     if link is None:
@@ -261,13 +264,13 @@ async def _admit(
     password: str,
 ) -> Knock:
     """Whose password it is. Counts failures, and refuses while too many were counted."""
-    knock = await queries.knock(work.database.reader, email, door.network)
+    knock = await credentials.knock(work.database.reader, email, door.network)
     if knock.locked_until and knock.locked_until > work.clock():
         raise _locked(knock.locked_until, work.clock())
     if await passwords.verify(knock.password_hash, password):
         return knock
     async with work.writing(system(knock.org_id or _NOWHERE)) as ctx:
-        tried = await queries.count_try(
+        tried = await credentials.count_try(
             ctx.db,
             email,
             door.network,
@@ -296,7 +299,7 @@ async def _keep(
     token: str,
     door: Door,
 ) -> None:
-    await queries.insert_session(
+    await credentials.insert_session(
         ctx.db,
         ctx.org_id,
         user_id,
@@ -336,7 +339,7 @@ def _result(
 async def _end_sessions(
     ctx: Writing, user_id: UserId, *, only: UUID | None = None, but: UUID | None = None
 ) -> list[SessionId]:
-    ended = await queries.end_sessions(ctx.db, ctx.org_id, user_id, ctx.now, only=only, but=but)
+    ended = await credentials.end_sessions(ctx.db, ctx.org_id, user_id, ctx.now, only=only, but=but)
     if ended:
         await auth.revoke(ctx.db, *ended)
         ctx.record(SessionsEnded(subject_id=user_id, session_ids=list(ended)))

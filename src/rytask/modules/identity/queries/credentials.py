@@ -1,205 +1,28 @@
-"""The SQL of identity. E-mail addresses and secrets are looked up before one knows whose they are.
+"""What somebody signs in with: a password, a session, or a link that was mailed.
 
-Whoever starts or refreshes a session locks the membership for sharing first, and whoever changes
-one changes it before the sessions: so no session outlives the removal of its owner.
+E-mail addresses and secrets are looked up before one knows whose they are. Whoever starts or
+refreshes a session locks the membership for sharing first, and whoever changes one changes it
+before the sessions: so no session outlives the removal of its owner.
 """
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import LiteralString
 from uuid import UUID
 
-import msgspec
-
 from rytask.modules.identity.model import (
     Addressee,
-    ApiToken,
     Door,
     KeptSession,
     Knock,
     Link,
-    Newcomer,
-    Person,
-    Profile,
     Purpose,
     Session,
     SessionId,
     Standing,
-    TokenId,
-    TokenInUse,
     Tried,
 )
 from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.ids import OrgId, UserId, new_id
-from rytask.platform.work import OrgRole
-
-
-async def people(db: Reader, org_id: OrgId, ids: Sequence[UserId]) -> list[Person]:
-    return await db.all(
-        Person,
-        "SELECT id, name, email FROM users WHERE org_id = $1 AND id = ANY ($2::uuid[])",
-        org_id,
-        ids,
-    )
-
-
-async def members(db: Reader, org_id: OrgId) -> list[Person]:
-    """Everybody who was not removed, by name."""
-    return await db.all(
-        Person,
-        "SELECT u.id, u.name, u.email FROM memberships m"
-        "  JOIN users u ON u.org_id = m.org_id AND u.id = m.user_id"
-        " WHERE m.org_id = $1 AND m.deactivated_at IS NULL ORDER BY lower(u.name), u.id",
-        org_id,
-    )
-
-
-class MemberRow(msgspec.Struct, frozen=True):
-    user_id: UserId
-    email: str
-    name: str
-    email_verified: bool
-    role: OrgRole
-    deactivated_at: datetime | None
-
-
-_MEMBER: LiteralString = (
-    "SELECT m.user_id, u.email, u.name, u.email_verified_at IS NOT NULL AS email_verified,"
-    "       m.role, m.deactivated_at"
-    "  FROM memberships m JOIN users u ON u.org_id = m.org_id AND u.id = m.user_id"
-)
-
-
-async def memberships(db: Reader, org_id: OrgId) -> list[MemberRow]:
-    """Everybody, also who was removed."""
-    return await db.all(
-        MemberRow, _MEMBER + " WHERE m.org_id = $1 ORDER BY lower(u.name), m.user_id", org_id
-    )
-
-
-async def lock_members(tx: Tx, org_id: OrgId, user_ids: Sequence[UserId]) -> list[MemberRow]:
-    """These members and every owner, unless removed: nobody else changes them until we commit."""
-    return await tx.all(
-        MemberRow,
-        _MEMBER + " WHERE m.org_id = $1 AND (m.user_id = ANY ($2::uuid[]) OR m.role = 'OWNER')"
-        "   AND m.deactivated_at IS NULL ORDER BY m.user_id FOR UPDATE OF m",
-        org_id,
-        user_ids,
-    )
-
-
-async def account_of(db: Reader, org_id: OrgId, email: str) -> MemberRow | None:
-    """The account with this address in this organization, also of somebody who was removed."""
-    return await db.maybe(
-        MemberRow,
-        _MEMBER + " WHERE m.org_id = $1 AND lower(u.email) = lower($2)"
-        "   AND u.deactivated_at IS NULL",
-        org_id,
-        email,
-    )
-
-
-async def set_role(tx: Tx, org_id: OrgId, user_id: UserId, role: OrgRole) -> None:
-    await tx.execute(
-        "UPDATE memberships SET role = $3 WHERE org_id = $1 AND user_id = $2",
-        org_id,
-        user_id,
-        role,
-    )
-
-
-async def deactivate(tx: Tx, org_id: OrgId, user_id: UserId, now: datetime) -> None:
-    await tx.execute(
-        "UPDATE memberships SET deactivated_at = $3 WHERE org_id = $1 AND user_id = $2",
-        org_id,
-        user_id,
-        now,
-    )
-
-
-async def close_accounts(tx: Tx, org_id: OrgId, now: datetime) -> None:
-    """Close everybody's account. The addresses are free again."""
-    await tx.execute(
-        "WITH closed AS ("
-        "  UPDATE memberships SET deactivated_at = $2"
-        "   WHERE org_id = $1 AND deactivated_at IS NULL)"
-        " UPDATE users SET deactivated_at = $2 WHERE org_id = $1",
-        org_id,
-        now,
-    )
-
-
-async def insert_user(tx: Tx, org_id: OrgId, user: Newcomer, now: datetime) -> None:
-    await tx.execute(
-        "WITH person AS ("
-        "  INSERT INTO users (id, org_id, email, name, password_hash, notify_at,"
-        "                     email_verified_at, created_at)"
-        "  VALUES ($1, $2, $3, $4, $5, $6::text::time,"
-        "          CASE WHEN $7 THEN $10::timestamptz END, $10))"
-        " INSERT INTO memberships (org_id, user_id, role, workspace_id, created_at)"
-        " VALUES ($2, $1, $8, $9, $10::timestamptz)",
-        user.id,
-        org_id,
-        user.email,
-        user.name,
-        user.password_hash,
-        user.notify_at,
-        user.verified,
-        user.role,
-        user.workspace_id,
-        now,
-    )
-
-
-async def reopen(tx: Tx, org_id: OrgId, user: Newcomer, now: datetime) -> int:
-    """Let somebody who was removed in again; 0 when they are not removed (any more)."""
-    return await tx.execute(
-        "WITH back AS ("
-        "  UPDATE memberships SET deactivated_at = NULL, role = $3, workspace_id = $4"
-        "   WHERE org_id = $1 AND user_id = $2 AND deactivated_at IS NOT NULL RETURNING user_id)"
-        " UPDATE users u SET name = $5, password_hash = $6,"
-        "        email_verified_at = coalesce(email_verified_at, $7)"
-        "   FROM back WHERE u.org_id = $1 AND u.id = back.user_id",
-        org_id,
-        user.id,
-        user.role,
-        user.workspace_id,
-        user.name,
-        user.password_hash,
-        now,
-    )
-
-
-async def profile(db: Reader, org_id: OrgId, user_id: UserId) -> Profile:
-    return await db.one(
-        Profile,
-        "SELECT id, email, name, email_verified_at IS NOT NULL AS email_verified, timezone,"
-        "       to_char(notify_at, 'HH24:MI') AS notify_at"
-        "  FROM users WHERE org_id = $1 AND id = $2",
-        org_id,
-        user_id,
-    )
-
-
-async def update_profile(tx: Tx, org_id: OrgId, profile: Profile) -> None:
-    await tx.execute(
-        "UPDATE users SET name = $3, timezone = $4, notify_at = $5::text::time"
-        " WHERE org_id = $1 AND id = $2",
-        org_id,
-        profile.id,
-        profile.name,
-        profile.timezone,
-        profile.notify_at,
-    )
-
-
-async def set_active_workspace(tx: Tx, org_id: OrgId, user_id: UserId, workspace_id: UUID) -> None:
-    await tx.execute(
-        "UPDATE memberships SET workspace_id = $3 WHERE org_id = $1 AND user_id = $2",
-        org_id,
-        user_id,
-        workspace_id,
-    )
 
 
 async def knock(db: Reader, email: str, address: str) -> Knock:
@@ -264,12 +87,6 @@ async def standing(tx: Tx, org_id: OrgId, user_id: UserId) -> Standing | None:
         " WHERE u.org_id = $1 AND u.id = $2 AND m.deactivated_at IS NULL FOR SHARE",
         org_id,
         user_id,
-    )
-
-
-async def password_hash(db: Reader, org_id: OrgId, user_id: UserId) -> str | None:
-    return await db.value(
-        "SELECT password_hash FROM users WHERE org_id = $1 AND id = $2", org_id, user_id
     )
 
 
@@ -479,84 +296,6 @@ async def addressee(db: Reader, email: str) -> Addressee | None:
         " WHERE lower(u.email) = lower($1) AND u.deactivated_at IS NULL"
         "   AND m.deactivated_at IS NULL",
         email,
-    )
-
-
-async def tokens(db: Reader, org_id: OrgId, user_id: UserId) -> list[ApiToken]:
-    return await db.all(
-        ApiToken,
-        "SELECT id, name, type, scopes, last_used_at, expires_at, created_at FROM api_tokens"
-        " WHERE org_id = $1 AND user_id = $2 AND revoked_at IS NULL ORDER BY id DESC",
-        org_id,
-        user_id,
-    )
-
-
-async def insert_token(
-    tx: Tx, org_id: OrgId, user_id: UserId, token: ApiToken, token_hash: bytes
-) -> None:
-    await tx.execute(
-        "INSERT INTO api_tokens (id, org_id, user_id, type, name, token_hash, scopes, expires_at,"
-        "                        created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        token.id,
-        org_id,
-        user_id,
-        token.type,
-        token.name,
-        token_hash,
-        token.scopes,
-        token.expires_at,
-        token.created_at,
-    )
-
-
-async def revoke_token(
-    tx: Tx, org_id: OrgId, user_id: UserId, token_id: TokenId, now: datetime
-) -> ApiToken:
-    """Raises NotFound when the person has no such token (any more)."""
-    return await tx.one(
-        ApiToken,
-        "UPDATE api_tokens SET revoked_at = $4"
-        " WHERE org_id = $1 AND user_id = $2 AND id = $3 AND revoked_at IS NULL"
-        " RETURNING id, name, type, scopes, last_used_at, expires_at, created_at",
-        org_id,
-        user_id,
-        token_id,
-        now,
-    )
-
-
-async def revoke_tokens(tx: Tx, org_id: OrgId, user_id: UserId, now: datetime) -> None:
-    await tx.execute(
-        "UPDATE api_tokens SET revoked_at = $3"
-        " WHERE org_id = $1 AND user_id = $2 AND revoked_at IS NULL",
-        org_id,
-        user_id,
-        now,
-    )
-
-
-async def token_in_use(db: Reader, token_hash: bytes, now: datetime) -> TokenInUse | None:
-    """A token that is good now, of somebody who was not removed."""
-    return await db.maybe(
-        TokenInUse,
-        "SELECT t.id, t.org_id, t.user_id, t.type, t.scopes, t.last_used_at,"
-        "       t.expires_at, m.role, m.workspace_id"
-        "  FROM api_tokens t JOIN memberships m ON m.org_id = t.org_id AND m.user_id = t.user_id"
-        " WHERE t.token_hash = $1 AND t.revoked_at IS NULL"
-        "   AND (t.expires_at IS NULL OR t.expires_at > $2) AND m.deactivated_at IS NULL",
-        token_hash,
-        now,
-    )
-
-
-async def mark_used(tx: Tx, org_id: OrgId, token_id: TokenId, now: datetime) -> None:
-    await tx.execute(
-        "UPDATE api_tokens SET last_used_at = $3 WHERE org_id = $1 AND id = $2",
-        org_id,
-        token_id,
-        now,
     )
 
 
