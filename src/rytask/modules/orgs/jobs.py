@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from rytask.modules.orgs import queries, service
+from rytask.modules.orgs import joining, queries
 from rytask.modules.orgs.model import InviteId
 from rytask.platform.ids import OrgId
 from rytask.platform.jobs import Tools, every, job
@@ -26,7 +26,7 @@ async def send_invite(tools: Tools, org_id: OrgId, invite_id: UUID) -> None:
             to=invite.email,
             subject=f"Join {invite.organization_name} on RyTask",
             text=f"Hello,\n\nyou are invited to join {invite.organization_name} on RyTask:",
-            link=service.link_of(tools.settings, invite.id),
+            link=joining.link_of(tools.settings, invite.id),
         ),
     )
 

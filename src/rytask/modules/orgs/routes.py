@@ -2,7 +2,7 @@
 
 from rytask.modules.identity import service as identity
 from rytask.modules.identity.model import AuthResult, Membership
-from rytask.modules.orgs import service
+from rytask.modules.orgs import joining, service
 from rytask.modules.orgs.model import (
     CreatedInvite,
     Invitation,
@@ -43,7 +43,7 @@ async def register(
 ) -> AuthResult:
     """Join as a member, where the organization lets everybody in."""
     door = identity.door(bearers, settings, request)
-    return await service.register(work, passwords, door, data)
+    return await joining.register(work, passwords, door, data)
 
 
 @routes.route("GET", "/auth/whoami", permission="self", operation_id="whoami")
@@ -136,19 +136,19 @@ async def remove_member(ctx: Writing, user_id: UserId) -> None:
 @routes.route("GET", "/invites", permission="members:read", operation_id="list_invites")
 async def list_invites(ctx: Reading) -> list[Invite]:
     """The open invitations."""
-    return await service.invites(ctx)
+    return await joining.invites(ctx)
 
 
 @routes.route("POST", "/invites", permission="members:invite", operation_id="invite_member")
 async def invite_member(ctx: Writing, settings: Settings, data: InviteBody) -> CreatedInvite:
     """Invite somebody, by mail where an address is given. The link is shown this once."""
-    return await service.invite(ctx, settings, data)
+    return await joining.invite(ctx, settings, data)
 
 
 @routes.route("GET", "/invites/{token}", permission=None, operation_id="get_invite")
 async def get_invite(work: Work, token: str) -> Invitation:
     """What an invitation says to whoever has its link."""
-    return await service.invitation(work, token)
+    return await joining.invitation(work, token)
 
 
 @routes.route(
@@ -170,7 +170,7 @@ async def accept_invite(
 ) -> AuthResult:
     """Join by an invitation. Say your `email` if the invitation names none."""
     door = identity.door(bearers, settings, request)
-    return await service.accept(work, passwords, door, token, data, request.actor)
+    return await joining.accept(work, passwords, door, token, data, request.actor)
 
 
 @routes.route(
@@ -178,4 +178,4 @@ async def accept_invite(
 )
 async def revoke_invite(ctx: Writing, id: InviteId) -> None:
     """Revoke an invitation that nobody has accepted."""
-    await service.revoke_invite(ctx, id)
+    await joining.revoke_invite(ctx, id)
