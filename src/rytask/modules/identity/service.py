@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import cast
 from uuid import UUID
 
-from msgspec import UNSET, structs
+from msgspec import structs
 
 from rytask.modules.identity import rules
 from rytask.modules.identity.events import (
@@ -34,7 +34,7 @@ from rytask.modules.identity.schemas import ProfileBody, TokenBody
 from rytask.modules.identity.sign_in import door as door
 from rytask.modules.identity.sign_in import send_link as send_link
 from rytask.modules.identity.sign_in import start_session as start_session
-from rytask.platform import auth, crypto
+from rytask.platform import auth, crypto, patch
 from rytask.platform.auth import LookUp, permissions
 from rytask.platform.db import Dangling, Duplicate
 from rytask.platform.errors import (
@@ -61,9 +61,7 @@ async def profile(ctx: Reading) -> Profile:
 async def change_profile(ctx: Writing, body: ProfileBody) -> Profile:
     """Change what is given."""
     before = await accounts.profile(ctx.db, ctx.org_id, ctx.actor.me)
-    given = {name: value for name, value in structs.asdict(body).items() if value is not UNSET}
-    if "name" in given:
-        given["name"] = given["name"].strip()
+    given = patch.given(body)
     if given.get("timezone") is not None and not rules.is_zone(given["timezone"]):
         raise Invalid(
             "There is no such time zone: use a name such as Europe/Berlin.",

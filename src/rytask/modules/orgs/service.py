@@ -26,6 +26,7 @@ from rytask.modules.orgs.model import (
     WorkspaceId,
 )
 from rytask.modules.orgs.schemas import OrgBody, TransferBody
+from rytask.platform import patch
 from rytask.platform.auth import RANK
 from rytask.platform.db import Reader
 from rytask.platform.errors import Conflict, Forbidden, Invalid, NotFound
@@ -110,8 +111,8 @@ async def zone_of(ctx: Reading, user_id: UserId | None) -> ZoneInfo:
 async def change(ctx: Writing, body: OrgBody) -> Organization:
     """Change what is given of the name and the settings."""
     before = _organization(await queries.lock_org(ctx.db, ctx.org_id))
-    given = {name: value for name, value in structs.asdict(body).items() if value is not UNSET}
-    name = given.pop("name", before.name).strip()
+    given = patch.given(body)
+    name = given.pop("name", before.name)
     if "working_days" in given:
         given["working_days"] = sorted(set(given["working_days"]))
     if body.working_hours is not UNSET:

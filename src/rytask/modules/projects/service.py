@@ -1,10 +1,8 @@
 """What can be done with projects, their members and statuses, and with labels."""
 
 from collections.abc import Sequence
-from typing import cast
 from uuid import UUID
 
-import msgspec
 from msgspec.structs import replace
 
 from rytask.modules.projects import queries
@@ -43,7 +41,7 @@ from rytask.modules.projects.schemas import (
     StatusChanges,
     StatusOrder,
 )
-from rytask.platform import pages
+from rytask.platform import pages, patch
 from rytask.platform.db import Dangling, Duplicate
 from rytask.platform.errors import Conflict, Forbidden, Invalid, NotFound
 from rytask.platform.http import Page
@@ -155,16 +153,14 @@ async def create_project(
 async def update_project(ctx: Writing, project_id: ProjectId, changes: ProjectChanges) -> Project:
     """Change a project. Items of an archived project can be read, not changed."""
     before = _public(await _change(ctx, project_id))
-    wanted = _set(changes)
+    wanted = patch.given(changes)
     archived = wanted.pop("archived", before.archived_at is not None)
-    if "name" in wanted:
-        wanted["name"] = str(wanted["name"]).strip()
     if wanted.get("lead_id") not in (None, before.lead_id):
-        await _check_lead(ctx, cast("UserId", wanted["lead_id"]))
+        await _check_lead(ctx, wanted["lead_id"])
     after = replace(
         before, **wanted, archived_at=(before.archived_at or ctx.now) if archived else None
     )
-    fields = changed(before, after)
+    fields = patch.changed(before, after)
     if fields:
         await queries.update_project(ctx.db, ctx.org_id, after, ctx.now)
         ctx.record(ProjectChanged(subject_id=after.id, project_id=after.id, fields=fields))
@@ -284,11 +280,8 @@ async def update_status(
 ) -> Status:
     """Change a status that `require_status` gave. The caller settles its items."""
     before = _status(entered)
-    wanted = _set(changes)
-    if "name" in wanted:
-        wanted["name"] = str(wanted["name"]).strip()
-    after = replace(before, **wanted)
-    fields = changed(before, after)
+    after = replace(before, **patch.given(changes))
+    fields = patch.changed(before, after)
     if fields:
         try:
             await queries.update_status(ctx.db, ctx.org_id, after)
@@ -350,11 +343,8 @@ async def ensure_labels(ctx: Writing, workspace_id: UUID, names: Sequence[str]) 
 
 async def update_label(ctx: Writing, label_id: UUID, changes: LabelChanges) -> Label:
     before = await require_label(ctx, label_id)
-    wanted = _set(changes)
-    if "name" in wanted:
-        wanted["name"] = str(wanted["name"]).strip()
-    after = replace(before, **wanted)
-    fields = changed(before, after)
+    after = replace(before, **patch.given(changes))
+    fields = patch.changed(before, after)
     if fields:
         try:
             await queries.update_label(ctx.db, ctx.org_id, after)
@@ -376,26 +366,6 @@ async def delete_label(ctx: Writing, label: Label, merged_into: UUID | None = No
     """Delete a label that `require_label` gave. The caller takes it off its items."""
     await queries.delete_label(ctx.db, ctx.org_id, label.id)
     ctx.record(LabelDeleted(subject_id=label.id, name=label.name, merged_into=merged_into))
-
-
-def changed(before: msgspec.Struct, after: msgspec.Struct) -> list[str]:
-    """The public names of the fields in which two values of one kind differ."""
-    return [
-        public
-        for name, public in zip(
-            after.__struct_fields__, after.__struct_encode_fields__, strict=True
-        )
-        if getattr(before, name) != getattr(after, name)
-    ]
-
-
-def _set(changes: msgspec.Struct) -> dict[str, object]:
-    """The fields that a caller sent."""
-    return {
-        name: value
-        for name in changes.__struct_fields__
-        if (value := getattr(changes, name)) is not msgspec.UNSET
-    }
 
 
 def _through(ctx: Reading, project: Entered | None, need: ProjectRole) -> Entered:

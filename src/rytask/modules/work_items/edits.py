@@ -22,6 +22,7 @@ from rytask.modules.work_items.events import (
 from rytask.modules.work_items.model import Held, ItemLabel, WorkItem
 from rytask.modules.work_items.queries import Neighbour
 from rytask.modules.work_items.schemas import ItemChanges, Move, NewLabelOfItem
+from rytask.platform import patch
 from rytask.platform.errors import Invalid, Malformed, NotFound
 from rytask.platform.work import Writing
 
@@ -210,7 +211,7 @@ _FOLLOWING = {"overdue", "version", "completedAt", "updatedAt"}
 def _record(ctx: Writing, before: Held, after: WorkItem) -> None:
     """One fact for each kind of news."""
     named = _named(after)
-    fields = set(projects.changed(shown(before), after)) - _FOLLOWING
+    fields = set(patch.changed(shown(before), after)) - _FOLLOWING
     changes = [
         Change(name, getattr(before, attribute), getattr(after, attribute))
         for attribute, name in zip(
