@@ -5,7 +5,7 @@ What also touches items (deleting a status, merging labels) is with the work ite
 
 from uuid import UUID
 
-from rytask.modules.projects import service
+from rytask.modules.projects import labels, service
 from rytask.modules.projects.model import Label, Member, Membership, Project, Status
 from rytask.modules.projects.schemas import (
     LabelChanges,
@@ -130,16 +130,16 @@ async def reorder_statuses(ctx: Writing, id: ProjectId, data: StatusOrder) -> Da
 @routes.route("GET", "/labels", permission="work:read", operation_id="list_labels")
 async def list_labels(ctx: Reading) -> Data[list[Label]]:
     """List the labels of your workspace."""
-    return Data(await service.list_labels(ctx))
+    return Data(await labels.list_labels(ctx))
 
 
 @routes.route("POST", "/labels", permission="work:write", operation_id="create_label")
 async def create_label(ctx: Writing, data: NewLabel) -> Data[Label]:
     """Create a label."""
-    return Data(await service.create_label(ctx, data))
+    return Data(await labels.create_label(ctx, data))
 
 
 @routes.route("PATCH", "/labels/{id}", permission="work:write", operation_id="update_label")
 async def update_label(ctx: Writing, id: UUID, data: LabelChanges) -> Data[Label]:
     """Rename or recolour a label."""
-    return Data(await service.update_label(ctx, id, data))
+    return Data(await labels.update_label(ctx, id, data))
