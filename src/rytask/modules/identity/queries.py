@@ -527,10 +527,13 @@ async def revoke_token(
     )
 
 
-async def revoke_tokens(tx: Tx, org_id: OrgId, user_id: UserId, now: datetime) -> None:
-    await tx.execute(
+async def revoke_tokens(tx: Tx, org_id: OrgId, user_id: UserId, now: datetime) -> list[ApiToken]:
+    """Revoke all tokens of a person; those that were."""
+    return await tx.all(
+        ApiToken,
         "UPDATE api_tokens SET revoked_at = $3"
-        " WHERE org_id = $1 AND user_id = $2 AND revoked_at IS NULL",
+        " WHERE org_id = $1 AND user_id = $2 AND revoked_at IS NULL"
+        " RETURNING id, name, type, scopes, last_used_at, expires_at, created_at",
         org_id,
         user_id,
         now,
