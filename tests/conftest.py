@@ -1,8 +1,8 @@
 """Real engines for every test, one organization for each.
 
 The engines start once per run; every test process has a database and a Redis database of its own.
-A test makes its own organization and commits for real. It cleans nothing up; only jobs that wait for
-another attempt are deleted before the next test, which would run them when they become due.
+A test makes its own organization and commits for real. It cleans nothing up; only jobs that wait
+for another attempt are deleted before the next test, which would run them when they become due.
 """
 
 import os

@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from rytask.doctor import Finding, examine
-from rytask.platform import engines
+from rytask.platform import connections, engines
+from rytask.platform.db import Database
 from rytask.platform.engines import Engines
 from rytask.platform.migrate import migrate
 from tests.world import MailServer, environ
@@ -151,8 +152,45 @@ async def test_redis_that_may_forget_jobs_is_said(patient: Patient) -> None:
 
 
 async def test_pools_that_leave_no_room_for_a_second_process_are_said(patient: Patient) -> None:
-    (trouble,) = await patient.troubles(DATABASE_POOL_SIZE="40")
-    assert trouble.startswith("warn connections: Room for 97 connections: 1 processes")
+    (trouble,) = await patient.troubles(DATABASE_POOL_SIZE="80")
+    assert trouble.startswith("warn connections: Room for 297 connections: 1 processes, each with")
+    assert "164" in trouble
+
+
+async def test_the_pools_open_no_more_than_is_added_up(patient: Patient) -> None:
+    database = await Database.connect(patient.environ["DATABASE_URL"], size=3, name="crowd")
+
+    async def write(*, flushed: bool) -> None:
+        async with database.transaction(flushed=flushed) as tx:
+            await tx.value("SELECT pg_sleep(0.3)")
+
+    reads = [database.reader.value("SELECT pg_sleep(0.3)") for _ in range(9)]
+    writes = [write(flushed=flushed) for flushed in (True, False) for _ in range(9)]
+    crowd = asyncio.gather(*reads, *writes)
+    opened: list[Any] = []
+    while not crowd.done():
+        await asyncio.sleep(0.02)
+        opened.append(
+            await patient.db.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'crowd'"
+            )
+        )
+    await crowd
+    await database.close()
+    assert max(opened) == connections.at_most(3) == 10
+
+
+async def test_the_locale_is_the_one_that_sorts(patient: Patient) -> None:
+    await patient.db.execute("DROP DATABASE IF EXISTS sorted")
+    if patient.db.get_server_version().major < 17:
+        pytest.skip("this PostgreSQL sorts by no locale of its own")
+    await patient.db.execute(
+        "CREATE DATABASE sorted TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'"
+        " LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'"
+    )
+    url = urlsplit(patient.environ["DATABASE_URL"])._replace(path="/sorted").geturl()
+    found = [finding.found for finding in await patient.findings(DATABASE_URL=url)]
+    assert any(said.endswith("UTF8, C.UTF-8 (builtin).") for said in found), found
 
 
 async def test_a_database_without_a_schema_is_said(patient: Patient) -> None:

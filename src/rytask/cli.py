@@ -99,6 +99,36 @@ def migrate() -> None:
 
 
 @app.command
+def setup(*, organization: str, owner_name: str, owner_email: str) -> None:
+    """Found an organization, after the first run too, and print its owner's first password.
+
+    Parameters
+    ----------
+    organization
+        Its name.
+    owner_name
+        Who owns it.
+    owner_email
+        What the owner signs in with.
+    """
+    from rytask import app, first_run
+    from rytask.platform.settings import Settings
+
+    async def run() -> None:
+        async with app.bare(Settings.read(_environ(), serving=False)) as (work, passwords):
+            password = await first_run.set_up(
+                work,
+                passwords,
+                organization=organization,
+                owner_name=owner_name,
+                owner_email=owner_email,
+            )
+        _tell(f"Sign in as {owner_email} with {password}, and change it.")
+
+    _run(run())
+
+
+@app.command
 def demo(*, size: Annotated[int, Parameter(validator=Number(gte=0, lte=1_000_000))] = 0) -> None:
     """Load the demo: a project with three items, and as many more as --size asks for.
 

@@ -17,7 +17,7 @@ import asyncpg
 import msgspec
 
 from rytask.modules.slack import service as slack
-from rytask.platform import outbox, schedule
+from rytask.platform import connections, outbox, schedule
 from rytask.platform.db import Database, translated
 from rytask.platform.engines import kept
 from rytask.platform.errors import Unavailable
@@ -139,7 +139,12 @@ async def _postgres(connection: asyncpg.Connection, pool_size: int) -> AsyncIter
         "   current_setting('fsync') = 'on' AS fsync, pg_is_in_recovery() AS replica,"
         "   current_setting('max_connections')::int"
         "     - current_setting('superuser_reserved_connections')::int AS room,"
-        "   d.datcollate AS locale, d.datcollversion AS sorted_by,"
+        # Until 16 the column was daticulocale, and libc has its own.
+        "   coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', d.datcollate)"
+        "     AS locale,"
+        "   CASE d.datlocprovider WHEN 'b' THEN 'builtin' WHEN 'i' THEN 'ICU' ELSE 'libc' END"
+        "     AS provider,"
+        "   d.datcollversion AS sorted_by,"
         "   pg_database_collation_actual_version(d.oid) AS sorts_by"
         "  FROM pg_database d WHERE d.datname = current_database()"
     )
@@ -151,7 +156,8 @@ async def _postgres(connection: asyncpg.Connection, pool_size: int) -> AsyncIter
             "Move to PostgreSQL 15 or newer.",
         )
         return
-    yield _ok("PostgreSQL", f"Version {facts['version']}, {facts['encoding']}, {facts['locale']}.")
+    sorts = f"{facts['locale']} ({facts['provider']})"
+    yield _ok("PostgreSQL", f"Version {facts['version']}, {facts['encoding']}, {sorts}.")
     if facts["encoding"] != "UTF8":
         yield _problem(
             "PostgreSQL",
@@ -172,7 +178,7 @@ async def _postgres(connection: asyncpg.Connection, pool_size: int) -> AsyncIter
             "Set DATABASE_URL to the primary.",
         )
         return
-    yield _connections(facts["room"], 2 * pool_size + 1)
+    yield _connections(facts["room"], connections.at_most(pool_size))
     yield await _commit(connection, facts["fsync"])
     asked = datetime.now(UTC)
     theirs: Any = await connection.fetchval("SELECT clock_timestamp()")
@@ -183,7 +189,7 @@ def _connections(room: int, each: int) -> Finding:
     processes = room // each
     found = (
         f"Room for {room} connections: {processes} processes, each with at most {each}"
-        " (DATABASE_POOL_SIZE to read, as many to write, and one that listens)."
+        f" (DATABASE_POOL_SIZE to read, as many to write, and {connections.UNFLUSHED} more)."
     )
     if processes >= 2:
         return _ok("connections", found)

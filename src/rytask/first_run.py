@@ -1,5 +1,6 @@
 """The first run: an organization, its owner and a project to start with, in one transaction."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from rytask.modules.projects import service as projects
 from rytask.modules.projects.schemas import NewProject
 from rytask.platform.auth import Bearers
 from rytask.platform.crypto import Passwords
-from rytask.platform.errors import Conflict
+from rytask.platform.errors import CannotRun, Conflict
 from rytask.platform.http import Body, Request, Routes
 from rytask.platform.ids import OrgId, ProjectId, UserId, new_id
 from rytask.platform.settings import Settings
@@ -65,7 +66,7 @@ class StartingIds(msgspec.Struct, frozen=True, kw_only=True):
 @routes.route("GET", "/setup", permission=None, operation_id="get_setup")
 async def get_setup(work: Work) -> Availability:
     """Say whether this installation still waits for its first organization."""
-    return Availability(not await orgs.any_exists(work.database.reader))
+    return Availability(not await orgs.any_ever(work.database.reader))
 
 
 @routes.route("POST", "/setup", permission=None, operation_id="create_setup", throttle="auth")
@@ -78,12 +79,12 @@ async def create_setup(
     data: FirstRun,
 ) -> AuthResult:
     """Make the first organization, its owner and a project. Open until somebody has done it."""
-    if await orgs.any_exists(work.database.reader):
+    if await orgs.any_ever(work.database.reader):
         raise _taken()
     password_hash = await passwords.hash(data.owner_password)
     async with work.writing(system(OrgId(new_id()))) as ctx:
         await ctx.db.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        if await orgs.any_exists(ctx.db):
+        if await orgs.any_ever(ctx.db):
             raise _taken()
         start = await found(
             ctx,
@@ -95,6 +96,33 @@ async def create_setup(
         return await identity.start_session(
             ctx, start.owner_id, identity.door(bearers, settings, request)
         )
+
+
+async def set_up(
+    work: Work, passwords: Passwords, *, organization: str, owner_name: str, owner_email: str
+) -> str:
+    """Found one more organization, as only who has the server's shell may; its owner's password."""
+    password = secrets.token_urlsafe(12)
+    given = {
+        "organizationName": organization,
+        "ownerName": owner_name,
+        "ownerEmail": owner_email,
+        "ownerPassword": password,
+    }
+    try:
+        data = msgspec.convert(given, FirstRun)
+    except msgspec.ValidationError as error:
+        raise CannotRun(f"This cannot be: {error}.") from None
+    password_hash = await passwords.hash(password)
+    async with work.writing(system(OrgId(new_id()))) as ctx:
+        await found(
+            ctx,
+            organization_name=data.organization_name,
+            owner_name=data.owner_name,
+            owner_email=data.owner_email,
+            password_hash=password_hash,
+        )
+    return password
 
 
 async def found(

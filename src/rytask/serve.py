@@ -5,10 +5,11 @@ what was not begun is left to others. Each role imports here what only it needs.
 """
 
 import asyncio
+import ctypes
 import gc
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
 import msgspec
@@ -21,14 +22,26 @@ from rytask.platform import telemetry
 from rytask.platform.settings import Settings, likely_typos
 
 log = structlog.get_logger("serve")
+_M_ARENA_MAX = -8  # of malloc.h
 
 
 def serve(settings: Settings, environ: dict[str, str]) -> None:
     """Run the role that the settings name, until SIGTERM or SIGINT."""
+    share_heap()
     telemetry.configure(settings.log_level, format=settings.log_format)
     for sentence in likely_typos(environ):
         log.warning("settings.unknown", why=sentence)
     uvloop.run(_worker(settings) if settings.worker else _api(settings))
+
+
+def share_heap() -> None:
+    """Let threads use one heap, so that what a password hash took goes back to the system.
+
+    glibc gives each thread a heap of its own, which keeps the 19 MiB of its last hash: after 200
+    logins, twenty at a time, that was 126 MiB, and 87 with one heap, as fast (2026-11).
+    """
+    with suppress(AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 async def _api(settings: Settings) -> None:

@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.identity.signing import as_, kinds, mailed, refreshed, refused, signed_in
@@ -82,6 +83,41 @@ async def test_a_reset_lets_in_who_was_locked_out(world: World) -> None:
         "/api/v1/auth/confirm-password-reset", json={"token": token_in(mail), "newPassword": NEW}
     )
     await signed_in(world, person.email, NEW)
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+async def test_personal_access_tokens_outlive_a_password_unless_told_not_to(
+    world: World, revoked: bool
+) -> None:
+    person = await world.person()
+
+    async def script() -> tuple[str, httpx.AsyncClient]:
+        made = (await person.api.post("/api/v1/api-tokens", json={"name": "a script"})).json()
+        client = as_(world, made["secret"])
+        assert (await client.get("/api/v1/auth/whoami")).status_code == 200
+        return made["id"], client
+
+    async def outlives(token_id: str, client: httpx.AsyncClient) -> None:
+        if revoked:
+            await refused(client)
+        else:
+            assert (await client.get("/api/v1/auth/whoami")).status_code == 200
+        assert ("token.revoked" in await kinds(world, token_id)) == revoked
+
+    token = await script()
+    changed = {"currentPassword": person.password, "newPassword": NEW, "revokeTokens": revoked}
+    answer = await person.api.post("/api/v1/auth/change-password", json=changed)
+    assert answer.status_code == 204, answer.text
+    await outlives(*token)
+    assert (await person.api.get("/api/v1/auth/whoami")).status_code == 200
+
+    token = await script()
+    await world.anonymous.post("/api/v1/auth/request-password-reset", json={"email": person.email})
+    (mail,) = await mailed(world, person.email)
+    reset = {"token": token_in(mail), "newPassword": NEW, "revokeTokens": revoked}
+    answer = await world.anonymous.post("/api/v1/auth/confirm-password-reset", json=reset)
+    assert answer.status_code == 204, answer.text
+    await outlives(*token)
 
 
 async def test_a_reset_link_is_good_for_an_hour(world: World) -> None:

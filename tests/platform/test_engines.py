@@ -317,6 +317,20 @@ def test_up_runs_everything_and_ends_the_engines_last(data_dir: Path, port: int)
     assert "postgres | LOG:  database system is shut down" in servers
 
 
+def test_up_lets_in_as_many_connections_as_its_processes_may_open(
+    data_dir: Path, port: int
+) -> None:
+    for size, most in (("10", "300"), ("100", str(3 * 204 + 20))):
+        command = [*REHEARSAL, "up", str(port), str(data_dir)]
+        with started(command, DATABASE_POOL_SIZE=size) as up:
+            assert "ready" in printed(up)
+            environ = get(port)
+            here = Engines(database_url=environ["DATABASE_URL"], redis_url=environ["REDIS_URL"])
+            assert sql(here, "SHOW max_connections") == most
+            up.terminate()
+            up.communicate(timeout=PATIENCE)
+
+
 def test_up_keeps_the_secrets_it_makes_but_prefers_those_it_is_given(
     tmp_path: Path, port: int
 ) -> None:

@@ -266,6 +266,30 @@ async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> No
         sink.close()
 
 
+async def test_a_job_that_gets_no_connection_waits_and_is_tried_again(it: Lab) -> None:
+    name = urlsplit(it.url).path[1:]
+    ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    before = await it.database.reader.value(ours)
+    async with it.worker():
+
+        async def relay_has_looked() -> bool:
+            return await it.database.reader.value(ours) > before
+
+        async def waits_with_its_reason() -> bool:
+            return all(j.state == "waiting" and j.last_error for j in await it.jobs())
+
+        await until(relay_has_looked)
+        await it.sql(f"ALTER DATABASE {name} CONNECTION LIMIT 1")
+        try:
+            await it.ask("lab.write", "x")
+            async with asyncio.timeout(outbox.LEASE.total_seconds() / 2):
+                await until(waits_with_its_reason)
+        finally:
+            await it.sql(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
+        await until(it.none_left)
+    assert await it.effects() == ["x"]
+
+
 async def test_jobs_wait_while_redis_is_away_and_complete_when_it_is_back(it: Lab) -> None:
     line = Line(it.redis_url)
     await line.connect()

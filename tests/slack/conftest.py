@@ -41,10 +41,13 @@ class Slack:
 
     async def connect(self, admin: Person | None = None) -> str:
         """Install the app as an admin does; where the browser ends up."""
+        return await self.return_from_slack(state=await self.begin(admin))
+
+    async def begin(self, admin: Person | None = None) -> str:
+        """Begin to install the app; the state that Slack will hand back."""
         api = (admin or self.world.owner).api
         url = (await api.get("/api/v1/integrations/slack/install")).json()["url"]
-        state = parse_qs(urlsplit(url).query)["state"][0]
-        return await self.return_from_slack(state=state)
+        return parse_qs(urlsplit(url).query)["state"][0]
 
     async def return_from_slack(self, **query: str) -> str:
         """Slack sends the browser back; where it is sent from there."""

@@ -74,8 +74,7 @@ async def test_a_declined_installation_is_said(unconnected: Slack) -> None:
 
 
 async def test_a_forged_or_old_state_connects_nothing(unconnected: Slack) -> None:
-    url = (await unconnected.world.owner.api.get(f"{INTEGRATION}/install")).json()["url"]
-    state = parse_qs(urlsplit(url).query)["state"][0]
+    state = await unconnected.begin()
     for forged in ("", "x", state[:-4], "B" + state[1:], "ÿ"):
         assert (
             await unconnected.return_from_slack(state=forged) == f"{SETTINGS}?error=state_invalid"
@@ -88,8 +87,7 @@ async def test_a_forged_or_old_state_connects_nothing(unconnected: Slack) -> Non
 
 async def test_who_is_no_admin_any_more_connects_nothing(unconnected: Slack) -> None:
     admin = await unconnected.world.person("ADMIN")
-    url = (await admin.api.get(f"{INTEGRATION}/install")).json()["url"]
-    state = parse_qs(urlsplit(url).query)["state"][0]
+    state = await unconnected.begin(admin)
     answer = await unconnected.world.owner.api.patch(
         f"/api/v1/memberships/{admin.id}", json={"role": "MEMBER"}
     )
@@ -97,9 +95,34 @@ async def test_who_is_no_admin_any_more_connects_nothing(unconnected: Slack) -> 
     assert await unconnected.return_from_slack(state=state) == f"{SETTINGS}?error=not_allowed"
 
 
+async def test_who_has_signed_out_since_connects_nothing(unconnected: Slack) -> None:
+    world = unconnected.world
+    account = {"email": world.owner.email, "password": world.owner.password}
+    signed_in = (await world.anonymous.post("/api/v1/auth/login", json=account)).json()
+    made = (await world.owner.api.post("/api/v1/api-tokens", json={"name": "a script"})).json()
+    for secret, out in (
+        (made["secret"], f"/api/v1/api-tokens/{made['id']}"),
+        (signed_in["accessToken"], "/api/v1/auth/logout"),
+    ):
+        bearer = {"authorization": f"Bearer {secret}"}
+        began = await world.anonymous.get(f"{INTEGRATION}/install", headers=bearer)
+        state = parse_qs(urlsplit(began.json()["url"]).query)["state"][0]
+        method = "POST" if out.endswith("logout") else "DELETE"
+        assert (await world.anonymous.request(method, out, headers=bearer)).status_code == 204
+        assert await unconnected.return_from_slack(state=state) == f"{SETTINGS}?error=not_allowed"
+
+
+async def test_a_state_connects_once(unconnected: Slack) -> None:
+    state, another = await unconnected.begin(), await unconnected.begin()
+    assert await unconnected.return_from_slack(state=state) == f"{SETTINGS}?connected=1"
+    assert (await unconnected.world.owner.api.delete(INTEGRATION)).status_code == 204
+    for used in (state, another):
+        assert await unconnected.return_from_slack(state=used) == f"{SETTINGS}?error=state_used"
+    assert await unconnected.connect() == f"{SETTINGS}?connected=1"
+
+
 async def test_a_code_that_slack_does_not_know_connects_nothing(unconnected: Slack) -> None:
-    url = (await unconnected.world.owner.api.get(f"{INTEGRATION}/install")).json()["url"]
-    state = parse_qs(urlsplit(url).query)["state"][0]
+    state = await unconnected.begin()
     assert await unconnected.return_from_slack(state=state, code="wrong") == (
         f"{SETTINGS}?error=exchange_failed"
     )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rytask.modules.slack import rules
+from rytask.modules.slack.model import Began
 from rytask.platform.ids import OrgId, UserId
 from tests.fake_slack import signed
 
@@ -167,12 +168,12 @@ def test_only_a_proper_response_url_is_used(url: str, api: str, good: bool) -> N
     assert rules.usable(url, api) == (url if good else None)
 
 
-ORG, USER = OrgId(UUID(int=1)), UserId(UUID(int=2))
+BEGAN = Began(OrgId(UUID(int=1)), UserId(UUID(int=2)), UUID(int=3), NOW)
 
 
 def test_a_state_says_who_began_for_ten_minutes() -> None:
-    state = rules.make_state("s", ORG, USER, b"nonce", NOW)
-    assert rules.read_state("s", state, NOW + timedelta(minutes=10)) == (ORG, USER)
+    state = rules.make_state("s", BEGAN)
+    assert rules.read_state("s", state, NOW + timedelta(minutes=10)) == BEGAN
     with pytest.raises(rules.BadState, match="expired"):
         rules.read_state("s", state, NOW + timedelta(minutes=10, seconds=1))
     with pytest.raises(rules.BadState, match="invalid"):
@@ -181,7 +182,7 @@ def test_a_state_says_who_began_for_ten_minutes() -> None:
 
 @given(st.text(), st.integers(0, 100), st.characters())
 def test_a_forged_state_is_refused(text: str, at: int, other: str) -> None:
-    state = rules.make_state("s", ORG, USER, b"nonce", NOW)
+    state = rules.make_state("s", BEGAN)
     at %= len(state) - 1  # the last character has bits that say nothing
     forged = state[:at] + other + state[at + 1 :]
     for wrong in (text, forged):

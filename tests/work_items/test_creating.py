@@ -234,6 +234,23 @@ async def test_the_same_key_makes_one_item(world: World) -> None:
     assert len(await listed(world.owner)) == 1
 
 
+async def test_a_replay_tells_who_has_left_the_project_only_what_they_were_told(
+    world: World,
+) -> None:
+    person = await world.person("MEMBER")
+    headers = {"idempotency-key": "abc"}
+    body = {"projectId": str(world.project.id), "title": "Once"}
+    first = (await call(person, "POST", "/work-items", 201, json=body, headers=headers))["data"]
+    await call(
+        world.owner, "PATCH", f"/work-items/{first['id']}", json={"version": 1, "title": "New"}
+    )
+    await call(world.owner, "DELETE", f"/projects/{world.project.id}/members/{person.id}", 204)
+    again = await call(person, "POST", "/work-items", 201, json=body, headers=headers)
+    assert again["data"] == first
+    await call(person, "GET", f"/work-items/{first['id']}", 404)
+    await call(person, "POST", "/work-items", 404, json=body)
+
+
 async def test_the_system_captures_once_and_without_a_reporter(world: World) -> None:
     capture_id = uuid4()
 

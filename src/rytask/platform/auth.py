@@ -15,7 +15,7 @@ import jwt
 import msgspec
 import structlog
 
-from rytask.platform.db import Database, Tx
+from rytask.platform.db import Database, Reader, Tx
 from rytask.platform.errors import Unauthenticated, Unavailable
 from rytask.platform.ids import OrgId, UserId
 from rytask.platform.work import Actor, OrgRole
@@ -205,6 +205,15 @@ async def revoke(tx: Tx, *subject_ids: UUID) -> None:
         " FROM unnest($1::uuid[]) AS subject (id)"
         " ON CONFLICT (subject_id) DO UPDATE SET at = excluded.at",
         subject_ids,
+    )
+
+
+async def revoked(db: Reader, since: datetime, *subject_ids: UUID) -> bool:
+    """Whether what was made then, and names these, is refused: for what is no access token."""
+    return await db.value(
+        "SELECT EXISTS (SELECT FROM revocations WHERE subject_id = ANY ($1::uuid[]) AND at >= $2)",
+        subject_ids,
+        since,
     )
 
 

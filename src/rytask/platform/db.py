@@ -13,6 +13,7 @@ from typing import Any, LiteralString, Self, TypeVar
 import asyncpg
 import msgspec
 
+from rytask.platform.connections import POOL_SIZE, UNFLUSHED
 from rytask.platform.errors import Malformed, NotFound, Unavailable
 from rytask.platform.pool import Pool
 
@@ -204,9 +205,6 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     )
 
 
-_UNFLUSHED = 4
-
-
 class Database:
     """The pools of one process."""
 
@@ -222,9 +220,14 @@ class Database:
 
     @classmethod
     async def connect(
-        cls, url: str, *, size: int = 10, statement_timeout: float = 15.0, name: str = "rytask"
+        cls,
+        url: str,
+        *,
+        size: int = POOL_SIZE,
+        statement_timeout: float = 15.0,
+        name: str = "rytask",
     ) -> Self:
-        """Open the pools, each with at most `size` connections, opened when first needed.
+        """Open the pools: `connections.at_most(size)` in all, each opened when first needed.
 
         `statement_timeout` is in seconds.
         """
@@ -251,7 +254,7 @@ class Database:
         return cls(
             pool(size, default_transaction_read_only="on"),
             pool(size),
-            pool(_UNFLUSHED, synchronous_commit="off", lock_timeout="3000"),
+            pool(UNFLUSHED, synchronous_commit="off", lock_timeout="3000"),
         )
 
     @asynccontextmanager

@@ -103,7 +103,7 @@ class Relay:
                 await self._queues.push(queue, batches(rows))
                 _pushed.labels(queue).inc(len(rows))
         except Unavailable:
-            async with self._database.transaction() as tx:
+            async with self._database.transaction(flushed=False) as tx:
                 await outbox.give_back(tx, due)
             raise
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from msgspec import Meta
 
+from rytask.platform.connections import POOL_SIZE, UNFLUSHED
 from rytask.platform.crypto import BadKey, Sealer
 from rytask.platform.errors import CannotRun
 from rytask.platform.mail import BadAddress, Mailer
@@ -69,8 +70,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = Secret("")
     database_pool_size: Annotated[
         int,
-        Meta(ge=1, le=500, description="At most so many connections to read, and as many to write"),
-    ] = 10
+        Meta(
+            ge=1,
+            le=500,
+            description=f"Beside {UNFLUSHED} others, each process opens at most so many connections"
+            " to read, and as many to write",
+        ),
+    ] = POOL_SIZE
 
     port: Annotated[int, Meta(ge=1, le=65535, description="The port of the HTTP server")] = 3001
     worker: Annotated[

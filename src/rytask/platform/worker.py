@@ -133,7 +133,7 @@ class Runner:
         finally:
             left = [row for row in rows if self._held.pop(row.id, None)]
             if left:
-                async with self._tools.work.database.transaction() as tx:
+                async with self._tools.work.database.transaction(flushed=False) as tx:
                     await outbox.give_back(tx, left)
 
     async def _in_order(self, rows: Sequence[outbox.Claimed]) -> None:
@@ -200,7 +200,8 @@ class Runner:
         )
         after = error.after if isinstance(error, jobs.TryAgain) else None
         try:
-            async with self._tools.work.database.transaction() as tx:
+            # By a connection that the claim has left, where PostgreSQL lets no more in.
+            async with self._tools.work.database.transaction(flushed=False) as tx:
                 await outbox.fail(tx, row, _text(error), after=after)
         except Exception as trouble:
             # Its lease ends soon, and then it is tried again.

@@ -121,7 +121,7 @@ async def change_password(
     request: Request,
     data: ChangePasswordBody,
 ) -> None:
-    """Set a new password. Your other sessions end."""
+    """Set a new password. Your other sessions end, and your tokens if `revokeTokens` says so."""
     await sign_in.change_password(
         ctx,
         work,
@@ -129,6 +129,7 @@ async def change_password(
         sign_in.door(bearers, settings, request),
         current=data.current_password,
         new=data.new_password,
+        revoke_tokens=data.revoke_tokens,
     )
 
 
@@ -174,8 +175,13 @@ async def request_password_reset(work: Work, settings: Settings, data: EmailBody
     throttle="auth",
 )
 async def confirm_password_reset(work: Work, passwords: Passwords, data: ResetBody) -> None:
-    """Choose a new password by the token of a mailed link. All sessions end."""
-    await sign_in.reset_password(work, passwords, data.token, data.new_password)
+    """Choose a new password by the token of a mailed link. All sessions end.
+
+    Personal access tokens end with them if `revokeTokens` says so.
+    """
+    await sign_in.reset_password(
+        work, passwords, data.token, data.new_password, revoke_tokens=data.revoke_tokens
+    )
 
 
 @routes.route("GET", "/api-tokens", permission="tokens:read", operation_id="list_api_tokens")

@@ -52,6 +52,7 @@ Scope = Literal[
 ]
 _GivenPassword = Annotated[str, Meta(max_length=200)]
 _OneTimeToken = Annotated[str, Meta(max_length=200, description="The last part of the link")]
+_RevokeTokens = Annotated[bool, Meta(description="End your personal access tokens, too")]
 
 
 class Credentials(Body):
@@ -74,11 +75,13 @@ class VerifyBody(Body):
 class ResetBody(Body):
     token: _OneTimeToken
     new_password: NewPassword
+    revoke_tokens: _RevokeTokens = False
 
 
 class ChangePasswordBody(Body):
     current_password: _GivenPassword
     new_password: NewPassword
+    revoke_tokens: _RevokeTokens = False
 
 
 class ProfileBody(Body):

@@ -16,6 +16,7 @@ from rytask.modules.identity.events import (
     RefreshReused,
     SessionsEnded,
     SessionStarted,
+    TokenRevoked,
 )
 from rytask.modules.identity.model import (
     AuthResult,
@@ -28,7 +29,7 @@ from rytask.modules.identity.model import (
     Standing,
     User,
 )
-from rytask.modules.identity.queries import accounts, credentials
+from rytask.modules.identity.queries import accounts, api_tokens, credentials
 from rytask.platform import auth, crypto
 from rytask.platform.auth import PERMISSIONS_OF, Bearers
 from rytask.platform.crypto import Passwords
@@ -166,6 +167,7 @@ async def change_password(
     *,
     current: str,
     new: str,
+    revoke_tokens: bool,
 ) -> None:
     """Set a new password, given the current one, and end the person's other sessions."""
     me = await accounts.profile(ctx.db, ctx.org_id, ctx.actor.me)
@@ -178,6 +180,8 @@ async def change_password(
             raise _wrong()
         await credentials.forget_tries(writing.db, me.email, door.network)
         await _end_sessions(writing, me.id, but=ctx.actor.session_id)
+        if revoke_tokens:
+            await _revoke_tokens(writing, me.id)
         writing.record(PasswordChanged(subject_id=me.id, how="CHANGED"))
 
 
@@ -229,7 +233,9 @@ async def verify_email(work: Work, token: str) -> None:
             ctx.record(EmailVerified(subject_id=link.user_id))
 
 
-async def reset_password(work: Work, passwords: Passwords, token: str, new: str) -> None:
+async def reset_password(
+    work: Work, passwords: Passwords, token: str, new: str, *, revoke_tokens: bool
+) -> None:
     """Set a new password by a mailed link, and end all sessions. Raises Gone."""
     link = await _link(work, token, "PASSWORD_RESET")
     hashed = await passwords.hash(new)
@@ -241,6 +247,8 @@ async def reset_password(work: Work, passwords: Passwords, token: str, new: str)
             raise _gone()
         await credentials.forget_all_tries(ctx.db, email)
         await _end_sessions(ctx, link.user_id)
+        if revoke_tokens:
+            await _revoke_tokens(ctx, link.user_id)
         ctx.record(PasswordChanged(subject_id=link.user_id, how="RESET"))
 
 
@@ -344,6 +352,13 @@ async def _end_sessions(
         await auth.revoke(ctx.db, *ended)
         ctx.record(SessionsEnded(subject_id=user_id, session_ids=list(ended)))
     return ended
+
+
+async def _revoke_tokens(ctx: Writing, user_id: UserId) -> None:
+    revoked = await api_tokens.revoke_all(ctx.db, ctx.org_id, user_id, ctx.now)
+    await auth.revoke(ctx.db, *(token.id for token in revoked))
+    for token in revoked:
+        ctx.record(TokenRevoked(subject_id=token.id, name=token.name))
 
 
 def _acting(org_id: OrgId, user_id: UserId) -> Actor:

@@ -36,8 +36,8 @@ _ORG: LiteralString = (
 )
 
 
-async def any_exists(db: Reader) -> bool:
-    return await db.value("SELECT EXISTS (SELECT FROM organizations WHERE deleted_at IS NULL)")
+async def any_ever(db: Reader) -> bool:
+    return await db.value("SELECT EXISTS (SELECT FROM organizations)")
 
 
 async def exists(db: Reader, org_id: OrgId) -> bool:

@@ -42,9 +42,9 @@ class RoleAboveOwn(Forbidden):
     code = "member.role_above_own"
 
 
-async def any_exists(db: Reader) -> bool:
-    """Whether there is an organization at all."""
-    return await queries.any_exists(db)
+async def any_ever(db: Reader) -> bool:
+    """Whether there has ever been an organization: the row of a deleted one stays for good."""
+    return await queries.any_ever(db)
 
 
 async def exists(db: Reader, org_id: OrgId) -> bool:
@@ -131,7 +131,7 @@ async def change(ctx: Writing, body: OrgBody) -> Organization:
 async def delete(ctx: Writing) -> None:
     """Delete the organization: nothing works for its people after a second.
 
-    Its rows stay for now; their e-mail addresses are free at once.
+    Its rows stay, at least its own: `/setup` stays closed. Their e-mail addresses are free at once.
     """
     await queries.delete_org(ctx.db, ctx.org_id, ctx.now)
     await identity.close_accounts(ctx)

@@ -39,6 +39,15 @@ class Install(msgspec.Struct, frozen=True):
     url: str
 
 
+class Began(msgspec.Struct, frozen=True):
+    """Who began an installation, with which session or token, and when."""
+
+    org_id: OrgId
+    user_id: UserId
+    by: UUID
+    at: datetime
+
+
 class SlackUser(msgspec.Struct, frozen=True, rename="camel"):
     """Somebody in Slack, and who they are here."""
 

@@ -233,6 +233,15 @@ async def lock_earlier(tx: Tx, org_id: OrgId, team_id: str) -> ConnectionId | No
     )
 
 
+async def connected_since(db: Reader, org_id: OrgId, at: datetime) -> bool:
+    """Whether a team was connected since then, even if it is not any more."""
+    return await db.value(
+        "SELECT EXISTS (SELECT FROM slack_connections WHERE org_id = $1 AND connected_at >= $2)",
+        org_id,
+        at,
+    )
+
+
 async def role_of(db: Reader, org_id: OrgId, user_id: UserId) -> OrgRole | None:
     """The role of an active member."""
     return await db.value(

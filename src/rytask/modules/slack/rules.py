@@ -6,12 +6,13 @@ import hmac
 import re
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from slack_sdk.signature import Clock, SignatureVerifier
 
+from rytask.modules.slack.model import Began
 from rytask.platform.ids import OrgId, UserId
 
 MAX_TEXT = 10_000
@@ -148,10 +149,10 @@ def consent_url(api_base_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}/oauth/v2/authorize"
 
 
-def make_state(secret: str, org_id: OrgId, user_id: UserId, nonce: bytes, now: datetime) -> str:
-    """What Slack hands back to us: it proves which admin began, and when."""
-    until = int((now + STATE_LIFETIME).timestamp())
-    content = org_id.bytes + user_id.bytes + struct.pack(">q", until) + nonce
+def make_state(secret: str, began: Began) -> str:
+    """What Slack hands back to us: it proves who began, signed in how, and when."""
+    ids = began.org_id.bytes + began.user_id.bytes + began.by.bytes
+    content = ids + struct.pack(">d", began.at.timestamp())
     return base64.urlsafe_b64encode(content + _proof(secret, content)).decode().rstrip("=")
 
 
@@ -163,18 +164,21 @@ class BadState(Exception):
         self.reason = reason
 
 
-def read_state(secret: str, state: str, now: datetime) -> tuple[OrgId, UserId]:
+def read_state(secret: str, state: str, now: datetime) -> Began:
     """Who began. Raises BadState."""
     try:
         raw = base64.b64decode(state + "=" * (-len(state) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise BadState("state_invalid") from None
     content, proof = raw[:-32], raw[-32:]
-    if len(content) < 40 or not hmac.compare_digest(proof, _proof(secret, content)):
+    if len(content) != 56 or not hmac.compare_digest(proof, _proof(secret, content)):
         raise BadState("state_invalid")
-    if struct.unpack(">q", content[32:40])[0] < now.timestamp():
+    org_id, user_id, by = (UUID(bytes=content[at : at + 16]) for at in (0, 16, 32))
+    (seconds,) = struct.unpack(">d", content[48:])
+    began = Began(OrgId(org_id), UserId(user_id), by, datetime.fromtimestamp(seconds, UTC))
+    if began.at + STATE_LIFETIME < now:
         raise BadState("state_expired")
-    return OrgId(UUID(bytes=content[:16])), UserId(UUID(bytes=content[16:32]))
+    return began
 
 
 def _proof(secret: str, content: bytes) -> bytes:

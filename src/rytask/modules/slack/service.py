@@ -1,6 +1,5 @@
 """Connecting Slack, taking captures from it, carrying them out, and undoing them."""
 
-import os
 from contextlib import suppress
 from functools import cache
 from typing import Literal
@@ -19,6 +18,7 @@ from rytask.modules.slack.events import (
 )
 from rytask.modules.slack.model import (
     Accepted,
+    Began,
     CaptureId,
     Channel,
     Connection,
@@ -35,6 +35,7 @@ from rytask.modules.slack.model import (
 )
 from rytask.modules.work_items import service as work_items
 from rytask.modules.work_items.schemas import NewItem
+from rytask.platform import auth
 from rytask.platform.crypto import Sealer, Unsealable
 from rytask.platform.db import Duplicate, Reader
 from rytask.platform.errors import Conflict, Invalid, NotFound, Refused
@@ -191,13 +192,13 @@ async def integration(ctx: Reading, settings: Settings) -> Integration:
 def begin_install(actor: Actor, work: Work, settings: Settings) -> Install:
     """Where an admin agrees that Slack and RyTask are connected."""
     require_configured(settings)
+    by = actor.session_id or actor.token_id or actor.me
+    began = Began(actor.org_id, actor.me, by, work.clock())
     asked = {
         "client_id": settings.slack_client_id,
         "scope": ",".join(SCOPES),
         "redirect_uri": settings.slack_oauth_callback_url,
-        "state": rules.make_state(
-            settings.signing_secret, actor.org_id, actor.me, os.urandom(16), work.clock()
-        ),
+        "state": rules.make_state(settings.signing_secret, began),
     }
     return Install(f"{rules.consent_url(settings.slack_api_base_url)}?{urlencode(asked)}")
 
@@ -211,14 +212,18 @@ class NotInstalled(Exception):
 
 
 async def finish_install(work: Work, settings: Settings, *, code: str, state: str) -> None:
-    """Connect the team that agreed to the organization whose admin began. Raises NotInstalled."""
-    now = work.clock()
+    """Connect the team that agreed to the organization whose admin began. Raises NotInstalled.
+
+    The admin must still be one, and still signed in as when they began.
+    """
     try:
-        org_id, user_id = rules.read_state(settings.signing_secret, state, now)
+        began = rules.read_state(settings.signing_secret, state, work.clock())
     except rules.BadState as bad:
         raise NotInstalled(bad.reason) from bad
-    role = await queries.role_of(work.database.reader, org_id, user_id)
-    if role not in ("OWNER", "ADMIN"):
+    org_id, user_id, db = began.org_id, began.user_id, work.database.reader
+    role = await queries.role_of(db, org_id, user_id)
+    out = await auth.revoked(db, began.at, org_id, user_id, began.by)
+    if out or role not in ("OWNER", "ADMIN"):
         raise NotInstalled("not_allowed")
     try:
         grant = await web.exchange(settings, code)
@@ -230,17 +235,19 @@ async def finish_install(work: Work, settings: Settings, *, code: str, state: st
     actor = Actor(org_id=org_id, user_id=user_id, role=role, permissions=frozenset(), source="WEB")
     try:
         async with work.writing(actor) as ctx:
-            await _connect(ctx, settings, grant, user_id)
+            await _connect(ctx, settings, grant, began)
     except Duplicate as taken:
         other_org = str(taken) == "slack_connections_team"
         raise NotInstalled("team_taken" if other_org else "other_team_connected") from taken
 
 
-async def _connect(ctx: Writing, settings: Settings, grant: Grant, user_id: UserId) -> None:
+async def _connect(ctx: Writing, settings: Settings, grant: Grant, began: Began) -> None:
     earlier = await queries.lock_earlier(ctx.db, ctx.org_id, grant.team.id)
+    if await queries.connected_since(ctx.db, ctx.org_id, began.at):
+        raise NotInstalled("state_used")
     connection_id = earlier or ConnectionId(new_id())
     sealed = sealer(settings).seal(grant.bot_token.encode(), _place_of_token(connection_id))
-    await queries.connect(ctx.db, ctx.org_id, connection_id, grant, sealed, user_id, ctx.now)
+    await queries.connect(ctx.db, ctx.org_id, connection_id, grant, sealed, began.user_id, ctx.now)
     ctx.record(
         SlackConnected(subject_id=connection_id, team_id=grant.team.id, team_name=grant.team.name)
     )

@@ -17,6 +17,7 @@ from rytask.platform.engines.supervisor import Program, answer, kept_running, ru
 from rytask.platform.errors import CannotRun
 
 _OLDEST_POSTGRES = 15
+_MAX_CONNECTIONS = 300  # a dozen processes; as in compose.yaml
 _GRACE = 30.0
 
 # Nothing of ours: an engine needs no secret of the application.
@@ -42,16 +43,19 @@ class Engines:
 
 
 @asynccontextmanager
-async def embedded(data: DataDir) -> AsyncIterator[Engines]:
-    """Run both engines on this data directory; they are restarted when they die."""
-    postgres, database_url = await postgres_program(data)
+async def embedded(data: DataDir, *, connections: int = 0) -> AsyncIterator[Engines]:
+    """Run both engines on this data directory; they are restarted when they die.
+
+    PostgreSQL lets at least so many `connections` in.
+    """
+    postgres, database_url = await postgres_program(data, connections=connections)
     valkey, redis_url = valkey_program(data)
     async with kept_running([postgres, valkey], lock=data.lock, grace=_GRACE):
         data.keep({"DATABASE_URL": database_url, "REDIS_URL": redis_url})
         yield Engines(database_url=database_url, redis_url=redis_url)
 
 
-async def postgres_program(data: DataDir) -> tuple[Program, str]:
+async def postgres_program(data: DataDir, *, connections: int = 0) -> tuple[Program, str]:
     """What runs PostgreSQL on this data directory, which it makes if need be; and its URL."""
     user = data.user
     binary = find("postgres", user)
@@ -71,6 +75,7 @@ async def postgres_program(data: DataDir) -> tuple[Program, str]:
         "listen_addresses": "127.0.0.1",
         "port": port,
         "unix_socket_directories": "",
+        "max_connections": max(connections, _MAX_CONNECTIONS),
         "shared_buffers": "64MB",
         "jit": "off",
         "max_logical_replication_workers": 0,

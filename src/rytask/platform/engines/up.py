@@ -12,6 +12,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from rytask.platform.connections import at_most
 from rytask.platform.engines.data_dir import DataDir, claimed, is_free
 from rytask.platform.engines.servers import Engines, embedded
 from rytask.platform.engines.supervisor import (
@@ -89,7 +90,7 @@ def run_up(plan: Plan, tell: Callable[[str], None]) -> None:
 
 
 async def _up(plan: Plan, data: DataDir, tell: Callable[[str], None], *, external: bool) -> None:
-    async with _urls(data, external=external) as urls:
+    async with _urls(plan, data, external=external) as urls:
         env = {
             "LOG_MAIL_LINKS": "1",
             "APP_BASE_URL": f"http://localhost:{plan.port}",
@@ -134,12 +135,19 @@ async def _loaded(demo: Program, data: DataDir, *, wanted: bool) -> str:
 
 
 @asynccontextmanager
-async def _urls(data: DataDir, *, external: bool) -> AsyncIterator[dict[str, str]]:
+async def _urls(plan: Plan, data: DataDir, *, external: bool) -> AsyncIterator[dict[str, str]]:
     if external:
         yield {}
     else:
-        async with embedded(data) as engines:
+        async with embedded(data, connections=_connections(plan)) as engines:
             yield {"DATABASE_URL": engines.database_url, "REDIS_URL": engines.redis_url}
+
+
+def _connections(plan: Plan) -> int:
+    """What the processes may open, and some for commands and people."""
+    size = plan.environ.get("DATABASE_POOL_SIZE", "")
+    each = at_most(int(size)) if size.isdecimal() else at_most()
+    return (plan.api + plan.workers) * each + 20
 
 
 def _secrets(data: DataDir, environ: Mapping[str, str]) -> dict[str, str]:

@@ -55,10 +55,13 @@ async def revoke(
     )
 
 
-async def revoke_all(tx: Tx, org_id: OrgId, user_id: UserId, now: datetime) -> None:
-    await tx.execute(
+async def revoke_all(tx: Tx, org_id: OrgId, user_id: UserId, now: datetime) -> list[ApiToken]:
+    """Revoke all tokens of a person; those that were."""
+    return await tx.all(
+        ApiToken,
         "UPDATE api_tokens SET revoked_at = $3"
-        " WHERE org_id = $1 AND user_id = $2 AND revoked_at IS NULL",
+        " WHERE org_id = $1 AND user_id = $2 AND revoked_at IS NULL"
+        f" RETURNING {_COLUMNS}",
         org_id,
         user_id,
         now,

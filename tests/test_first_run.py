@@ -1,0 +1,79 @@
+"""The first run, on a database of its own: an installation has one, however it goes on."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+import pytest
+
+from rytask import app
+from rytask.platform.migrate import migrate
+from rytask.platform.settings import Settings
+from tests.world import PASSWORD, environ
+
+FOUNDER = {
+    "organizationName": "Example",
+    "ownerName": "Olive",
+    "ownerEmail": "olive@example.com",
+    "ownerPassword": PASSWORD,
+}
+
+
+@pytest.fixture
+async def fresh_database_url(database_url: str) -> str:
+    connection = await asyncpg.connect(database_url)
+    name = f"{urlsplit(database_url).path[1:]}_first_run"
+    await connection.execute(f"DROP DATABASE IF EXISTS {name}")
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    url = urlsplit(database_url)._replace(path=f"/{name}").geturl()
+    await migrate(url)
+    return url
+
+
+@pytest.fixture
+async def client(fresh_database_url: str, redis_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with app.api(Settings.read(environ(fresh_database_url, redis_url, 9))) as api:
+        transport = httpx.ASGITransport(api.application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1") as client:
+            yield client
+
+
+async def rytask(database_url: str, *args: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "rytask", *args),
+        env={**os.environ, "DATABASE_URL": database_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return said.decode()
+
+
+async def test_the_first_run_is_over_for_good_and_the_shell_is_the_way_back(
+    client: httpx.AsyncClient, fresh_database_url: str
+) -> None:
+    assert (await client.get("/setup")).json() == {"available": True}
+    owner = (await client.post("/setup", json=FOUNDER)).json()
+    bearer = {"authorization": f"Bearer {owner['accessToken']}"}
+    assert (await client.get("/setup")).json() == {"available": False}
+    assert (await client.delete("/orgs/current", headers=bearer)).status_code == 204
+
+    assert (await client.get("/setup")).json() == {"available": False}
+    answer = await client.post("/setup", json={**FOUNDER, "ownerEmail": "mallory@example.com"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "setup.done")
+
+    options = ("setup", "--organization=Again", "--owner-name=Olive")
+    said = await rytask(fresh_database_url, *options, "--owner-email=nobody")
+    assert "`$.ownerEmail`" in said
+    said = await rytask(fresh_database_url, *options, "--owner-email=olive@example.com")
+    password = re.findall(r"Sign in as olive@example.com with (\S+), and change it", said)[0]
+    login = {"email": "olive@example.com", "password": password}
+    assert (await client.post("/auth/login", json=login)).status_code == 200
+    said = await rytask(fresh_database_url, *options, "--owner-email=olive@example.com")
+    assert "has an account already" in said
