@@ -16,6 +16,7 @@ import structlog
 from rytask.platform import decoding, problems, telemetry
 from rytask.platform.auth import Bearers
 from rytask.platform.db import RETRYABLE
+from rytask.platform.environment import Network
 from rytask.platform.errors import Forbidden, Refused, TooMany, Unauthenticated
 from rytask.platform.http import Answer, Request, Route, Routes, Throttle
 from rytask.platform.idempotency import (
@@ -28,7 +29,6 @@ from rytask.platform.idempotency import (
 )
 from rytask.platform.rate_limit import Limiter
 from rytask.platform.routing import Endpoint, Router
-from rytask.platform.settings import Network
 from rytask.platform.work import Actor, Work
 
 log = structlog.get_logger("http")

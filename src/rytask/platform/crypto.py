@@ -1,4 +1,4 @@
-"""Passwords, secrets at rest, and opaque tokens."""
+"""Passwords, secrets at rest, opaque tokens, and whether a key will do."""
 
 import asyncio
 import base64
@@ -15,7 +15,14 @@ from typing import Self, TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CHECK = 6
@@ -154,6 +161,28 @@ def successor(secret: str, text: str) -> str:
     prefix = text[: text.rfind("_") + 1]
     follows = hmac.digest(secret.encode(), b"successor/" + text.encode(), "sha256")
     return _checked(prefix + _base62(int.from_bytes(follows), 43))
+
+
+def is_rsa_pair(private: str, public: str) -> bool:
+    """Whether these are the two halves of one RSA key of at least 2048 bits, in PEM."""
+    try:
+        key = load_pem_private_key(private.encode(), None)
+        half = load_pem_public_key(public.encode())
+    except (ValueError, TypeError):
+        return False
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return (
+        isinstance(key, RSAPrivateKey)
+        and key.key_size >= 2048
+        and key.public_key().public_bytes(*form) == half.public_bytes(*form)
+    )
+
+
+def guessable(secret: str) -> bool:
+    """Whether it looks like the secret of an example, or like no random one."""
+    plain = secret.lower().replace("_", "-")
+    examples = ("change-me", "changeme", "example", "your-secret", "dev-secret", "password")
+    return len(set(secret)) < 10 or any(word in plain for word in examples)
 
 
 def _checked(text: str) -> str:

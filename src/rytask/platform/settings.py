@@ -5,43 +5,25 @@ by the variable with `_FILE` at its end. An empty variable counts as not set.
 """
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
 from msgspec import Meta
 
+from rytask.platform import environment
 from rytask.platform.connections import POOL_SIZE, UNFLUSHED
-from rytask.platform.crypto import BadKey, Sealer
+from rytask.platform.crypto import BadKey, Sealer, guessable, is_rsa_pair
+from rytask.platform.environment import Network, Secret
 from rytask.platform.errors import CannotRun
 from rytask.platform.mail import BadAddress, Mailer
 
-Network = IPv4Network | IPv6Network
 _WEB = r"^https?://[^\s/?#]+"
 
 
 class BadSetting(CannotRun):
     """Everything that is wrong with the settings, one sentence a line."""
-
-
-class Secret(str):
-    """A text that does not show itself."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "<hidden>" if self else "''"
 
 
 def _seconds(description: str, most: int) -> Meta:
@@ -237,9 +219,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for field in msgspec.structs.fields(cls):
             name = field.name.upper()
             try:
-                text = _text(environ, name, secret=_is_secret(field.name))
+                text = environment.read(environ, name, secret=_is_secret(field.name))
                 if text:
-                    values[field.name] = _value(text, _HINTS[field.name])
+                    values[field.name] = environment.parse(text, _HINTS[field.name])
                 elif field.required:
                     raise ValueError(f"is missing: set it to {_example(field.name)}")
             except ValueError as wrong:
@@ -303,71 +285,6 @@ def configuration_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _text(environ: Mapping[str, str], name: str, *, secret: bool) -> str:
-    text = environ.get(name, "").strip()
-    path = environ.get(f"{name}_FILE", "") if secret else ""
-    if not path:
-        return text
-    if text:
-        raise ValueError(f"and {name}_FILE are both set: keep one of them")
-    try:
-        return Path(path).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise ValueError(f"cannot be read from the file {path} ({reason})") from None
-
-
-def _value(text: str, hint: Any) -> Any:
-    """What the text means. Raises ValueError with what is to follow the variable's name."""
-    kind, meta = get_args(hint)
-    if get_origin(kind) is tuple:
-        parts = (part.strip() for part in text.split(","))
-        return tuple(_one(part, get_args(kind)[0], meta) for part in parts if part)
-    return _one(text, kind, meta)
-
-
-def _one(text: str, kind: Any, meta: Meta) -> Any:
-    if kind == Network:
-        return _network(text)
-    if kind is int:
-        return _whole_number(text, meta)
-    if kind is bool:
-        if text.lower() not in _BOOLS:
-            raise ValueError(f"is {text!r}, but it must be 1 or 0")
-        return _BOOLS[text.lower()]
-    if get_origin(kind) is Literal:
-        if text.upper() not in get_args(kind):
-            raise ValueError(f"is {text!r}, but it must be one of {', '.join(get_args(kind))}")
-        return text.upper()
-    if meta.pattern and not re.search(meta.pattern, text):
-        was = "" if kind is Secret else f"is {text!r}, but it "
-        raise ValueError(f"{was}must look like {(meta.examples or [''])[0]}")
-    if text.startswith("-----BEGIN"):
-        text = text.replace("\\n", "\n").strip()  # how a key fits into one line of an .env file
-    return kind(text)
-
-
-_BOOLS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-
-
-def _network(text: str) -> Network:
-    try:
-        return ip_network(text)
-    except ValueError:
-        raise ValueError(
-            f"is {text!r}, but it must be networks such as 10.0.0.0/8, by comma"
-        ) from None
-
-
-def _whole_number(text: str, meta: Meta) -> int:
-    try:
-        return msgspec.convert(text, Annotated[int, meta], strict=False)
-    except msgspec.ValidationError:
-        raise ValueError(
-            f"is {text!r}, but it must be a whole number from {meta.ge} to {meta.le}"
-        ) from None
-
-
 def _contradictions(settings: Settings, before: list[str], serving: bool) -> Iterator[str]:
     """What is wrong with the settings taken together."""
     named = {problem.split()[0] for problem in before}
@@ -385,7 +302,7 @@ def _signing(settings: Settings, named: set[str]) -> Iterator[str]:
     if private or public:
         if not (private and public):
             yield "JWT_PRIVATE_KEY and JWT_PUBLIC_KEY go together: set both, or none."
-        elif not _is_pair(private, public):
+        elif not is_rsa_pair(private, public):
             yield (
                 "JWT_PRIVATE_KEY and JWT_PUBLIC_KEY must be the two halves of one RSA key of at"
                 " least 2048 bits, in PEM."
@@ -395,7 +312,7 @@ def _signing(settings: Settings, named: set[str]) -> Iterator[str]:
             yield f"JWT_SECRET is missing: {_MAKE_ONE}."
     elif len(settings.jwt_secret) < 32:
         yield f"JWT_SECRET has only {len(settings.jwt_secret)} characters: {_MAKE_ONE}."
-    elif _guessable(settings.jwt_secret):
+    elif guessable(settings.jwt_secret):
         yield f"JWT_SECRET looks like an example that anybody could guess: {_MAKE_ONE}."
 
 
@@ -437,26 +354,6 @@ def _mail(settings: Settings) -> Iterator[str]:
             Mailer.read(settings.smtp_url, settings.mail_from)
         except BadAddress as wrong:
             yield f"SMTP_URL or MAIL_FROM cannot be used: {wrong}."
-
-
-def _is_pair(private: str, public: str) -> bool:
-    try:
-        key = load_pem_private_key(private.encode(), None)
-        half = load_pem_public_key(public.encode())
-    except (ValueError, TypeError):
-        return False
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return (
-        isinstance(key, RSAPrivateKey)
-        and key.key_size >= 2048
-        and key.public_key().public_bytes(*form) == half.public_bytes(*form)
-    )
-
-
-def _guessable(secret: str) -> bool:
-    plain = secret.lower().replace("_", "-")
-    examples = ("change-me", "changeme", "example", "your-secret", "dev-secret", "password")
-    return len(set(secret)) < 10 or any(word in plain for word in examples)
 
 
 def _is_secret(field: str) -> bool:
