@@ -1,12 +1,17 @@
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from redis.exceptions import ResponseError
 from tests.platform.silence import silent_redis
 
@@ -313,22 +318,48 @@ async def test_a_database_that_is_not_there_is_not_mistaken_for_another(redis_ur
 
 
 async def test_redis_may_be_a_socket_file(redis_url: str, tmp_path: Path) -> None:
-    parts = urlsplit(redis_url)
+    async with Relay(redis_url) as relay:
+        server = await asyncio.start_unix_server(relay._accept, tmp_path / "redis.sock")
+        url = f"unix://{relay._login}{tmp_path}/redis.sock?db=7&client_name=me"
+        async with connected(url) as redis:
+            assert b"name=me" in await redis.call("CLIENT", "INFO")
+            assert b" db=7 " in await redis.call("CLIENT", "INFO")
+        server.close()
 
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(parts.hostname, parts.port)
 
-        async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-            while chunk := await source.read(65536):
-                target.write(chunk)
-            target.close()
+async def test_tls_trusts_only_whom_the_url_says(redis_url: str, tmp_path: Path) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate_for("localhost", tmp_path / "own.pem"))
+    async with Relay(redis_url) as relay:
+        server = await asyncio.start_server(relay._accept, "127.0.0.1", 0, ssl=tls)
+        url = f"rediss://{relay._login}127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        trusting = f"{url}?ssl_ca_certs={tmp_path}/own.pem"
+        for refused in (url, trusting):
+            async with connected(refused) as redis:
+                with pytest.raises(Away) as away:
+                    await redis.call("PING")
+                assert isinstance(away.value.__cause__, ssl.SSLCertVerificationError)
+        async with connected(f"{trusting}&ssl_check_hostname=no") as redis:
+            await redis.start()
+            assert await redis.call("PING") == b"PONG"
+        server.close()
 
-        await asyncio.gather(copy(reader, far_writer), copy(far_reader, writer))
 
-    server = await asyncio.start_unix_server(pass_on, tmp_path / "redis.sock")
-    secret = f":{parts.password}@" if parts.password else ""
-    async with connected(f"unix://{secret}{tmp_path}/redis.sock?db=7&client_name=me") as redis:
-        assert b"name=me" in await redis.call("CLIENT", "INFO")
-        assert b" db=7 " in await redis.call("CLIENT", "INFO")
-    server.close()
-    await asyncio.sleep(0.05)
+def certificate_for(name: str, file: Path) -> Path:
+    """A certificate that vouches for itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file.write_bytes(private + certificate.public_bytes(pem))
+    return file
