@@ -1,10 +1,17 @@
 import asyncio
+import ssl
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from redis.exceptions import ResponseError
 from tests.platform.silence import silent_redis
 
@@ -191,3 +198,168 @@ async def test_waiting_calls_are_refused_when_the_process_ends() -> None:
         await redis.close()
         with pytest.raises(Away):
             await waiting
+
+
+class Scripted:
+    """A Redis that says what the test tells it to, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.heard = b""
+        self.lines: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> "Scripted":
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for line in self.lines:
+            line.close()
+        await asyncio.sleep(0.01)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.lines.append(writer)
+        with suppress(OSError):
+            while chunk := await reader.read(65536):
+                self.heard += chunk
+
+    async def hears(self, count: int) -> None:
+        await until(lambda: self.heard.count(b"PING") == count)
+
+    async def says(self, words: bytes) -> None:
+        self.lines[-1].write(words)
+        await asyncio.sleep(0.01)
+
+
+async def test_a_reply_may_come_in_pieces_and_two_in_one() -> None:
+    async with Scripted() as server, connected(server.url) as redis:
+        first, second, third = redis.call("PING"), redis.call("PING"), redis.call("PING")
+        await server.hears(3)
+        for piece in (b"$5\r\nhe", b"llo\r", b"\n*2\r\n:1\r\n$-1\r", b"\n+O", b"K\r\n"):
+            await server.says(piece)
+        assert (await first, await second, await third) == (b"hello", [1, None], b"OK")
+
+
+async def test_a_late_reply_is_never_given_to_a_later_call() -> None:
+    async with Scripted() as server, connected(server.url, patience=0.05) as redis:
+        assert await is_away(redis)
+        await server.says(b"+late\r\n")
+        redis._patience = 5
+        asked = redis.call("PING")
+        await until(lambda: len(server.lines) == 2)
+        await server.hears(2)
+        server.lines[0].write(b"+later\r\n")
+        await server.says(b"+mine\r\n")
+        assert await asked == b"mine"
+
+
+async def test_an_answer_that_came_while_we_stalled_is_an_answer() -> None:
+    async with Scripted() as server, connected(server.url, patience=0.05) as redis:
+        asked = redis.call("PING")
+        await server.hears(1)
+        server.lines[-1].write(b"+there\r\n")
+        time.sleep(0.1)
+        assert await asked == b"there"
+        assert not redis._failures
+
+
+async def test_a_line_that_ends_under_a_batch_refuses_all_of_it_at_once() -> None:
+    async with Scripted() as server, connected(server.url, patience=60) as redis:
+        asked = [redis.call("PING") for _ in range(3)]
+        await server.hears(3)
+        await server.says(b"+only one\r\n")
+        server.lines[-1].close()
+        first, *others = await asyncio.gather(*asked, return_exceptions=True)
+        assert first == b"only one"
+        assert [type(other) for other in others] == [Away, Away]
+        assert len(redis._failures) == 1
+
+
+@pytest.mark.parametrize(
+    "words", [b"-LOADING Redis is loading the dataset in memory\r\n", b"?what\r\n", b"+1\r\n+2\r\n"]
+)
+async def test_a_redis_that_is_not_ready_or_talks_nonsense_is_not_listened_to(
+    words: bytes,
+) -> None:
+    async with Scripted() as server, connected(server.url, patience=60) as redis:
+        asked = redis.call("PING")
+        await server.hears(1)
+        await server.says(words)
+        with suppress(Away):
+            assert await asked == b"1"
+        again = redis.call("PING")
+        await until(lambda: len(server.lines) == 2)
+        await server.hears(2)
+        await server.says(b"+fresh\r\n")
+        assert await again == b"fresh"
+
+
+async def test_a_login_that_is_refused_says_so_once(
+    redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = urlsplit(redis_url)._replace(
+        netloc=f"no:body@{urlsplit(redis_url).netloc.split('@')[-1]}"
+    )
+    async with connected(wrong.geturl()) as redis:
+        await redis.start()
+        assert redis.away
+        with pytest.raises(Away):
+            await redis.call("PING")
+    assert "invalid username-password pair" in capsys.readouterr().out
+
+
+async def test_a_database_that_is_not_there_is_not_mistaken_for_another(redis_url: str) -> None:
+    async with connected(urlsplit(redis_url)._replace(path="/999").geturl()) as redis:
+        with pytest.raises(Away) as refused:
+            await redis.call("PING")
+        assert "out of range" in str(refused.value.__cause__)
+
+
+async def test_redis_may_be_a_socket_file(redis_url: str, tmp_path: Path) -> None:
+    async with Relay(redis_url) as relay:
+        server = await asyncio.start_unix_server(relay._accept, tmp_path / "redis.sock")
+        url = f"unix://{relay._login}{tmp_path}/redis.sock?db=7&client_name=me"
+        async with connected(url) as redis:
+            assert b"name=me" in await redis.call("CLIENT", "INFO")
+            assert b" db=7 " in await redis.call("CLIENT", "INFO")
+        server.close()
+
+
+async def test_tls_trusts_only_whom_the_url_says(redis_url: str, tmp_path: Path) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate_for("localhost", tmp_path / "own.pem"))
+    async with Relay(redis_url) as relay:
+        server = await asyncio.start_server(relay._accept, "127.0.0.1", 0, ssl=tls)
+        url = f"rediss://{relay._login}127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        trusting = f"{url}?ssl_ca_certs={tmp_path}/own.pem"
+        for refused in (url, trusting):
+            async with connected(refused) as redis:
+                with pytest.raises(Away) as away:
+                    await redis.call("PING")
+                assert isinstance(away.value.__cause__, ssl.SSLCertVerificationError)
+        async with connected(f"{trusting}&ssl_check_hostname=no") as redis:
+            await redis.start()
+            assert await redis.call("PING") == b"PONG"
+        server.close()
+
+
+def certificate_for(name: str, file: Path) -> Path:
+    """A certificate that vouches for itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file.write_bytes(private + certificate.public_bytes(pem))
+    return file
