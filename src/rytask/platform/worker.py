@@ -28,6 +28,7 @@ _seconds = Histogram(
 _HEARTBEAT = 3.0
 _LONGEST = 60.0  # seconds; a job that hangs must not hold its place for ever
 _DRAIN = 8.0
+_PAUSES = (0.0, 0.2, 1.0)  # seconds before each try to write down that a job failed
 
 
 async def run_worker(
@@ -199,13 +200,17 @@ class Runner:
             exc_info=None if expected else error,
         )
         after = error.after if isinstance(error, jobs.TryAgain) else None
-        try:
-            # By a connection that the claim has left, where PostgreSQL lets no more in.
-            async with self._tools.work.database.transaction(flushed=False) as tx:
-                await outbox.fail(tx, row, _text(error), after=after)
-        except Exception as trouble:
-            # Its lease ends soon, and then it is tried again.
-            log.warning("job.unsettled", job=row.id, name=row.name, why=_text(trouble))
+        why = ""
+        for pause in _PAUSES:
+            await asyncio.sleep(pause)
+            try:
+                # By a connection that the claim has left, where PostgreSQL lets no more in.
+                async with self._tools.work.database.transaction(flushed=False) as tx:
+                    return await outbox.fail(tx, row, _text(error), after=after)
+            except Exception as trouble:
+                why = _text(trouble)
+        # Its lease ends soon, and then it is tried again.
+        log.warning("job.unsettled", job=row.id, name=row.name, why=why)
 
 
 def _text(error: Exception) -> str:
