@@ -70,6 +70,7 @@ async def prove(
     async with asyncio.TaskGroup() as group:
         for capture in storm.again_later:
             group.create_task(sender.deliver(capture))
+            await asyncio.sleep(1 / plan.rate)
     settled = await quiet(installation, within=plan.patience) and settled
     report.note("workers killed", storm.kills)
     report.check("all settled", "yes" if settled else "no", "yes", settled)
