@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 import redis
+from asyncpg.types import ServerVersion
 
 from rytask.doctor import Finding, examine
 from rytask.platform import connections, engines
 from rytask.platform.db import Database
 from rytask.platform.engines import Engines
-from rytask.platform.migrate import migrate
+from rytask.platform.migrate import migrate, too_old
 from tests.world import MailServer, environ
 
 NOBODY = "127.0.0.1:9"
@@ -178,6 +179,12 @@ async def test_the_pools_open_no_more_than_is_added_up(patient: Patient) -> None
     await crowd
     await database.close()
     assert max(opened) == connections.at_most(3) == 10
+
+
+def test_a_postgresql_that_the_schema_cannot_live_in_is_said() -> None:
+    old, new = (ServerVersion(major, 0, 9, "final", 0) for major in (14, 15))
+    assert too_old(old) == "PostgreSQL 14 is too old: 15 or newer is needed."
+    assert too_old(new) is None
 
 
 async def test_the_locale_is_the_one_that_sorts(patient: Patient) -> None:

@@ -23,7 +23,7 @@ from rytask.platform.engines import kept
 from rytask.platform.errors import Unavailable
 from rytask.platform.hint import AWAY, connect
 from rytask.platform.mail import Delayed, Mailer
-from rytask.platform.migrate import SchemaProblem, known, pending
+from rytask.platform.migrate import SchemaProblem, known, pending, too_old
 from rytask.platform.settings import BadSetting, Settings, likely_typos
 
 _GIB = 1 << 30
@@ -132,9 +132,11 @@ async def _engines(settings: Settings, online: bool) -> AsyncIterator[Finding]:
 
 
 async def _postgres(connection: asyncpg.Connection, pool_size: int) -> AsyncIterator[Finding]:
+    if sentence := too_old(connection.get_server_version()):
+        yield _problem("PostgreSQL", sentence, "Move the database to a newer PostgreSQL.")
+        return
     facts = await connection.fetchrow(
         "SELECT current_setting('server_version') AS version,"
-        "   current_setting('server_version_num')::int / 10000 AS major,"
         "   current_setting('server_encoding') AS encoding,"
         "   current_setting('fsync') = 'on' AS fsync, pg_is_in_recovery() AS replica,"
         "   current_setting('max_connections')::int"
@@ -149,13 +151,6 @@ async def _postgres(connection: asyncpg.Connection, pool_size: int) -> AsyncIter
         "  FROM pg_database d WHERE d.datname = current_database()"
     )
     assert facts  # noqa: S101 - the database that we are in
-    if facts["major"] < 15:
-        yield _problem(
-            "PostgreSQL",
-            f"It is version {facts['version']}: too old.",
-            "Move to PostgreSQL 15 or newer.",
-        )
-        return
     sorts = f"{facts['locale']} ({facts['provider']})"
     yield _ok("PostgreSQL", f"Version {facts['version']}, {facts['encoding']}, {sorts}.")
     if facts["encoding"] != "UTF8":

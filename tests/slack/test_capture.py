@@ -117,7 +117,7 @@ async def test_unknown_names_do_not_fail_a_capture_and_are_told(slack: Slack) ->
     await slack.settle()
     (item,) = await slack.items()
     assert item["title"] == "Fix login @nobody ^fryday"
-    assert "I did not know `@nobody`, `^fryday`: still in the title." in slack.said()
+    assert "I did not know `@nobody`, `^fryday`: still in the title. Only members" in slack.said()
 
 
 async def test_a_mention_assigns_whoever_is_meant(slack: Slack) -> None:

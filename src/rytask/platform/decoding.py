@@ -45,7 +45,7 @@ def query(raw: bytes, wanted: Any) -> Any:
     try:
         return msgspec.convert(values, wanted, strict=False)
     except msgspec.ValidationError as error:
-        raise _problems(_located(str(error))) from None
+        raise _problems(_located(str(error), whole="query")) from None
 
 
 def body(decoder: "msgspec.json.Decoder[Any]", request: Request, sent: bytes) -> Any:
@@ -77,11 +77,11 @@ def _short(error: Exception) -> str:
     return str(error)[:200].rstrip(".") if isinstance(error, ValueError) else "nested too deeply"
 
 
-def _located(message: str) -> str:
+def _located(message: str, whole: str = "body") -> str:
     """msgspec's "what - at `$.path`" as "path: what"."""
     what, _, where = message.partition(" - at `$")
     path = where.rstrip("`").lstrip(".")
-    return f"{_cut(path) or 'body'}: {_cut(what)}"
+    return f"{_cut(path) or whole}: {_cut(what)}"
 
 
 def _cut(text: str) -> str:

@@ -7,11 +7,13 @@ from typing import LiteralString, cast
 
 import asyncpg
 import msgspec
+from asyncpg.types import ServerVersion
 
 from rytask.platform.db import translated
 from rytask.platform.errors import CannotRun, Unavailable
 
 _LOCK = 7_239_181_402
+_OLDEST = 15
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -41,6 +43,13 @@ def known() -> list[Migration]:
     )
 
 
+def too_old(postgres: ServerVersion) -> str | None:
+    """What to say of a PostgreSQL that the schema cannot live in."""
+    if postgres.major >= _OLDEST:
+        return None
+    return f"PostgreSQL {postgres.major} is too old: {_OLDEST} or newer is needed."
+
+
 async def pending(connection: asyncpg.Connection) -> list[Migration]:
     """What has not been applied yet. Raises SchemaProblem when history was changed."""
     with translated():
@@ -68,6 +77,8 @@ async def migrate(url: str, *, wait: float = 60.0) -> list[str]:
     """
     connection = await _connected(url, wait)
     try:
+        if sentence := too_old(connection.get_server_version()):
+            raise SchemaProblem(sentence)
         with translated():
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         applied = []

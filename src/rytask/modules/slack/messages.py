@@ -143,7 +143,11 @@ def told(news: News, base_url: str) -> Json:
     if details:
         blocks.append(_context(" · ".join(details)))
     if outcome.unresolved:
-        blocks.append(_context(f":warning: I did not know {_named(outcome)}: still in the title."))
+        hint = ""
+        if any(unknown.kind == "assignee" for unknown in outcome.unresolved):
+            hint = " Only members of the project can be assigned."
+        said = f":warning: I did not know {_named(outcome)}: still in the title.{hint}"
+        blocks.append(_context(said))
     if not outcome.linked:
         blocks.append(
             _context(

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rytask.modules.projects import service as projects
-from rytask.modules.work_items import checks, queries, rules
+from rytask.modules.work_items import checks, rules
 from rytask.modules.work_items.events import (
     Change,
     ItemAssigned,
@@ -20,7 +20,8 @@ from rytask.modules.work_items.events import (
     SubtaskAdded,
 )
 from rytask.modules.work_items.model import Held, ItemLabel, WorkItem
-from rytask.modules.work_items.queries import Neighbour
+from rytask.modules.work_items.queries import locking, references, writing
+from rytask.modules.work_items.queries.writing import Neighbour
 from rytask.modules.work_items.schemas import ItemChanges, Move, NewLabelOfItem
 from rytask.platform import patch
 from rytask.platform.errors import Invalid, Malformed, NotFound
@@ -33,7 +34,7 @@ async def update(ctx: Writing, item_id: UUID, changes: ItemChanges) -> WorkItem:
     A new status puts it at the end of that status. Raises StaleVersion.
     """
     if changes.parent_id is not msgspec.UNSET:
-        await queries.lock_tree_of(ctx.db, ctx.org_id, item_id)
+        await locking.lock_tree_of(ctx.db, ctx.org_id, item_id)
     wanted_status = None if changes.status_id is msgspec.UNSET else changes.status_id
     before = await _hold(ctx, item_id, wanted_status)
     checks.version(before, changes.version)
@@ -47,7 +48,7 @@ async def update(ctx: Writing, item_id: UUID, changes: ItemChanges) -> WorkItem:
         )
     )
     if wanted.keys() & {"assignee_id", "label_ids", "parent_id"}:
-        ground = await queries.ground(
+        ground = await references.ground(
             ctx.db,
             ctx.actor,
             ctx.now,
@@ -62,7 +63,7 @@ async def update(ctx: Writing, item_id: UUID, changes: ItemChanges) -> WorkItem:
         checks.references(ground, item_id, wanted.get("parent_id"))
     if "status_id" in wanted:
         wanted |= _arrival(ctx, before)
-    position = await queries.update(
+    position = await writing.update(
         ctx.db, before, ctx.org_id, ctx.now, wanted, to_end="status_id" in wanted
     )
     after = _changed(ctx, before, {**wanted, "position": position})
@@ -75,7 +76,7 @@ async def move(ctx: Writing, item_id: UUID, to: Move) -> WorkItem:
 
     Costs the same however many items the status has. Raises StaleVersion.
     """
-    status_id = await queries.lock_column(ctx.db, ctx.org_id, item_id, to.status_id)
+    status_id = await locking.lock_column(ctx.db, ctx.org_id, item_id, to.status_id)
     if status_id is None:
         raise checks.no_item()
     before = await _hold(ctx, item_id, status_id)
@@ -93,7 +94,7 @@ async def move(ctx: Writing, item_id: UUID, to: Move) -> WorkItem:
     to_end = neighbours is None or neighbours[1] is None
     if neighbours is not None and not to_end:
         wanted["position"] = await _position(ctx, before, status_id, neighbours)
-    position = await queries.update(ctx.db, before, ctx.org_id, ctx.now, wanted, to_end=to_end)
+    position = await writing.update(ctx.db, before, ctx.org_id, ctx.now, wanted, to_end=to_end)
     after = _changed(ctx, before, {**wanted, "position": position})
     _record(ctx, before, after)
     return after
@@ -101,20 +102,20 @@ async def move(ctx: Writing, item_id: UUID, to: Move) -> WorkItem:
 
 async def trash(ctx: Writing, item_id: UUID) -> None:
     """Put an item into the trash. Its sub-tasks stay where they are, and stay its sub-tasks."""
-    await queries.lock_tree_of(ctx.db, ctx.org_id, item_id)
+    await locking.lock_tree_of(ctx.db, ctx.org_id, item_id)
     item = await _hold(ctx, item_id)
-    await queries.set_trashed(ctx.db, ctx.org_id, item, ctx.now, ctx.now)
+    await writing.set_trashed(ctx.db, ctx.org_id, item, ctx.now, ctx.now)
     ctx.record(ItemTrashed(**_named(item)))
 
 
 async def restore(ctx: Writing, item_id: UUID) -> WorkItem:
     """Take an item out of the trash, to where it was. Not being in it changes nothing."""
-    await queries.lock_tree_of(ctx.db, ctx.org_id, item_id)
-    held = await queries.hold(ctx.db, ctx.actor, ctx.now, item_id, trashed=True)
+    await locking.lock_tree_of(ctx.db, ctx.org_id, item_id)
+    held = await locking.hold(ctx.db, ctx.actor, ctx.now, item_id, trashed=True)
     if held is None:
         return shown(await _hold(ctx, item_id))
     item = checks.changeable(ctx.actor, held)
-    await queries.set_trashed(ctx.db, ctx.org_id, item, ctx.now, None)
+    await writing.set_trashed(ctx.db, ctx.org_id, item, ctx.now, None)
     ctx.record(ItemRestored(**_named(item)))
     return replace(shown(item), version=item.version + 1, updated_at=ctx.now)
 
@@ -124,7 +125,7 @@ async def add_label(ctx: Writing, item_id: UUID, new: NewLabelOfItem) -> ItemLab
     item = await _hold(ctx, item_id)
     if new.label_id is not None:
         label_id = new.label_id
-        ground = await queries.ground(
+        ground = await references.ground(
             ctx.db,
             ctx.actor,
             ctx.now,
@@ -140,7 +141,7 @@ async def add_label(ctx: Writing, item_id: UUID, new: NewLabelOfItem) -> ItemLab
         raise Malformed("Send the `labelId` of a label, or its `name`.", code="work_item.no_label")
     if label_id not in item.label_ids:
         label_ids = checks.label_ids([*item.label_ids, label_id])
-        await queries.relabel(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
+        await writing.relabel(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
         ctx.record(ItemLabelled(**_named(item), added=[label_id], removed=[]))
     return ItemLabel(label_id)
 
@@ -151,7 +152,7 @@ async def remove_label(ctx: Writing, item_id: UUID, label_id: UUID) -> None:
     if label_id not in item.label_ids:
         raise NotFound("The item does not have this label.")
     label_ids = [id for id in item.label_ids if id != label_id]
-    await queries.relabel(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
+    await writing.relabel(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
     ctx.record(ItemLabelled(**_named(item), added=[], removed=[label_id]))
 
 
@@ -162,7 +163,7 @@ def shown(item: WorkItem) -> WorkItem:
 
 async def _hold(ctx: Writing, item_id: UUID, status_id: UUID | None = None) -> Held:
     return checks.changeable(
-        ctx.actor, await queries.hold(ctx.db, ctx.actor, ctx.now, item_id, status_id=status_id)
+        ctx.actor, await locking.hold(ctx.db, ctx.actor, ctx.now, item_id, status_id=status_id)
     )
 
 
@@ -288,7 +289,7 @@ async def _neighbours(ctx: Writing, item: Held, status_id: UUID, to: Move) -> _B
 async def _beside(
     ctx: Writing, item: Held, status_id: UUID, anchor_id: UUID, *, before: bool
 ) -> list[Neighbour]:
-    found = await queries.beside(
+    found = await writing.beside(
         ctx.db, ctx.org_id, item, status_id, anchor_id, before=before, count=1
     )
     if not found:
@@ -319,7 +320,7 @@ async def _position(ctx: Writing, item: Held, status_id: UUID, neighbours: _Betw
         if positions is not None:
             ids = [neighbour.id for neighbour in (*left, *right)]
             own = positions.pop(len(left))
-            await queries.place(ctx.db, ctx.org_id, item.project_id, status_id, ids, positions)
+            await writing.place(ctx.db, ctx.org_id, item.project_id, status_id, ids, positions)
             return own
         reach *= 2
 
@@ -336,7 +337,7 @@ async def _around(
     """Up to `reach` neighbours on one side and the one that stays, in the order of the status."""
     if nearest is None:
         return []
-    found = await queries.beside(
+    found = await writing.beside(
         ctx.db, ctx.org_id, item, status_id, nearest.id, before=before, count=reach
     )
     return found[::-1] if before else found

@@ -6,9 +6,10 @@ from typing import cast
 import msgspec
 
 from rytask.modules.projects import service as projects
-from rytask.modules.work_items import capture, queries
+from rytask.modules.work_items import capture
 from rytask.modules.work_items.capture import Captured, Kind, Unresolved
 from rytask.modules.work_items.model import Names
+from rytask.modules.work_items.queries import references
 from rytask.modules.work_items.schemas import NewItem
 from rytask.platform.ids import UserId
 from rytask.platform.work import Writing
@@ -23,7 +24,7 @@ async def read(
     """
     first = capture.parse(line, ctx.now.date())
     handles, labels = _values(first, "assignee"), _values(first, "label")
-    names = await queries.names(
+    names = await references.names(
         ctx.db,
         ctx.actor,
         ctx.now,

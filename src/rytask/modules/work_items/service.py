@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from rytask.modules.projects import service as projects
-from rytask.modules.work_items import checks, lines, queries, rules, sorting
+from rytask.modules.work_items import checks, lines, rules, sorting
 from rytask.modules.work_items.activity import told
 from rytask.modules.work_items.edits import (
     add_label,
@@ -24,6 +24,7 @@ from rytask.modules.work_items.model import (
     WatchReason,
     WorkItem,
 )
+from rytask.modules.work_items.queries import locking, reading, references, writing
 from rytask.modules.work_items.schemas import ActivityQuery, ItemsQuery, NewItem, NewSubtask
 from rytask.modules.work_items.upkeep import (
     delete_label,
@@ -76,7 +77,7 @@ async def create(
     that it became. The system may add to every project of its organization.
     """
     if capture_id is not None:
-        captured = await queries.item_by_capture(ctx, capture_id)
+        captured = await reading.item_by_capture(ctx, capture_id)
         if captured is not None:
             return Created(captured)
     reporter_id = reporter_id or ctx.actor.user_id
@@ -93,8 +94,8 @@ async def create(
     checks.dates(new.start_date, new.end_date, new.due_date)
     item_id, label_ids = item_id or new_id(), checks.label_ids(new.label_ids)
     if new.parent_id is not None:
-        await queries.lock_tree(ctx.db, ctx.org_id, new.project_id)
-    ground = await queries.ground(
+        await locking.lock_tree(ctx.db, ctx.org_id, new.project_id)
+    ground = await references.ground(
         ctx.db,
         ctx.actor,
         ctx.now,
@@ -116,7 +117,7 @@ async def create(
         raise checks.unknown_status()
     checks.references(ground, item_id, new.parent_id)
     completed_at, closed_at = rules.closing(ground.category, None, None, ctx.now)
-    place = await queries.next_place(ctx.db, ctx.org_id, new.project_id)
+    place = await writing.next_place(ctx.db, ctx.org_id, new.project_id)
     item = WorkItem(
         id=item_id,
         key=f"{ground.key_prefix}-{place.number}",
@@ -145,7 +146,7 @@ async def create(
         label_ids=label_ids,
         child_count=0,
     )
-    await queries.insert(ctx.db, ctx.org_id, item, closed_at, capture_id, _watching(item))
+    await writing.insert(ctx.db, ctx.org_id, item, closed_at, capture_id, _watching(item))
     _record_creation(ctx, item)
     return Created(item, Meta(unresolved))
 
@@ -180,9 +181,9 @@ async def get(ctx: Reading, item: UUID | str) -> WorkItem:
     """An item by its id, or by its key: OPS-12. What is in the trash is not found."""
     if isinstance(item, str) and len(item) < 32:
         key_prefix, _, number = item.partition("-")
-        found = await queries.item_by_key(ctx, key_prefix.upper(), int(number))
+        found = await reading.item_by_key(ctx, key_prefix.upper(), int(number))
     else:
-        found = await queries.item(ctx, item if isinstance(item, UUID) else UUID(item))
+        found = await reading.item(ctx, item if isinstance(item, UUID) else UUID(item))
     if found is None:
         raise checks.no_item()
     return found
@@ -191,18 +192,18 @@ async def get(ctx: Reading, item: UUID | str) -> WorkItem:
 async def list_items(ctx: Reading, query: ItemsQuery) -> ItemPage:
     """A page of the items that the actor may see, by number unless another order is asked for."""
     keys = sorting.parse(query.sort)
-    rows = await queries.items(ctx, query, keys)
+    rows = await reading.items(ctx, query, keys)
     if not rows and query.project_id is not None:
         await projects.require(ctx, query.project_id)
     page = pages.page(rows, query.limit, lambda item: sorting.cursor(keys, item))
-    groups = None if query.group is None else await queries.groups(ctx, query, query.group)
+    groups = None if query.group is None else await reading.groups(ctx, query, query.group)
     return ItemPage(page.data, page.page_info, groups)
 
 
 async def subtasks(ctx: Reading, item_id: UUID, cursor: str | None, limit: int) -> Page[WorkItem]:
     """A page of an item's sub-tasks, by number."""
     after = None if cursor is None else pages.decode(cursor, tuple[int])[0]
-    rows = await queries.subtasks(ctx, item_id, after, limit)
+    rows = await reading.subtasks(ctx, item_id, after, limit)
     if not rows:
         await get(ctx, item_id)
     return pages.page(rows, limit, lambda item: pages.encode(item.number))
@@ -215,7 +216,7 @@ async def activity(ctx: Reading, item_id: UUID, query: ActivityQuery) -> Page[Ac
         since, told_already = pages.decode(query.cursor, tuple[int, int])
     await get(ctx, item_id)
     limit = query.limit
-    facts = await queries.facts(ctx.db, ctx.org_id, item_id, since, limit and limit + 2)
+    facts = await reading.facts(ctx.db, ctx.org_id, item_id, since, limit and limit + 2)
     rows = [
         (fact.seq, n, row)
         for fact in facts
@@ -233,7 +234,7 @@ async def activity(ctx: Reading, item_id: UUID, query: ActivityQuery) -> Page[Ac
 async def watchers(ctx: Reading, item_id: UUID) -> list[Watcher]:
     """Who is told about an item."""
     await get(ctx, item_id)
-    return await queries.watchers(ctx.db, ctx.org_id, item_id)
+    return await reading.watchers(ctx.db, ctx.org_id, item_id)
 
 
 async def watch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> Watcher:
@@ -242,8 +243,8 @@ async def watch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> Watcher:
     user_id = user_id or ctx.actor.me
     if user_id != ctx.actor.user_id:
         await _check_other(ctx, item, user_id)
-    await queries.watch(ctx.db, ctx.org_id, item_id, user_id, "MANUAL")
-    every = await queries.watchers(ctx.db, ctx.org_id, item_id)
+    await writing.watch(ctx.db, ctx.org_id, item_id, user_id, "MANUAL")
+    every = await reading.watchers(ctx.db, ctx.org_id, item_id)
     return next(watcher for watcher in every if watcher.user_id == user_id)
 
 
@@ -253,12 +254,12 @@ async def unwatch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> None:
     user_id = user_id or ctx.actor.me
     if user_id != ctx.actor.user_id:
         await projects.require(ctx, item.project_id, "MEMBER")
-    await queries.unwatch(ctx.db, ctx.org_id, item_id, user_id)
+    await writing.unwatch(ctx.db, ctx.org_id, item_id, user_id)
 
 
 async def _check_other(ctx: Writing, item: WorkItem, user_id: UserId) -> None:
     await projects.require(ctx, item.project_id, "MEMBER")
-    ground = await queries.ground(
+    ground = await references.ground(
         ctx.db,
         ctx.actor,
         ctx.now,

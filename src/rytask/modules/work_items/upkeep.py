@@ -5,7 +5,7 @@ from uuid import UUID
 from rytask.modules.projects import service as projects
 from rytask.modules.projects.model import Label, Status
 from rytask.modules.projects.schemas import StatusChanges
-from rytask.modules.work_items import queries
+from rytask.modules.work_items.queries import locking, writing
 from rytask.platform.errors import Conflict, Invalid
 from rytask.platform.ids import ProjectId
 from rytask.platform.work import Writing
@@ -18,7 +18,7 @@ async def update_status(ctx: Writing, status_id: UUID, changes: StatusChanges) -
     before = await projects.require_status(ctx, status_id)
     after = await projects.update_status(ctx, before, changes)
     if after.category != before.category:
-        await queries.settle(
+        await writing.settle(
             ctx.db, ctx.org_id, before.project_id, status_id, after.category, ctx.now
         )
     return after
@@ -42,8 +42,8 @@ async def delete_status(ctx: Writing, status_id: UUID, reassign_to: UUID | None)
             "`reassignTo` must be another status of the same project.", code="status.unknown"
         )
     target = others[reassign_to] if reassign_to else next(iter(others.values()))
-    await queries.lock_statuses(ctx.db, [status_id, target.id])
-    await queries.reassign(
+    await locking.lock_statuses(ctx.db, [status_id, target.id])
+    await writing.reassign(
         ctx.db,
         ctx.org_id,
         status.project_id,
@@ -62,7 +62,7 @@ async def merge_label(ctx: Writing, label_id: UUID, into_id: UUID) -> Label:
     if label_id == into_id:
         raise Invalid("A label cannot be merged into itself.", code="label.same")
     into = await projects.require_label(ctx, into_id)
-    await queries.drop_label(ctx.db, ctx.org_id, label_id, into_id)
+    await writing.drop_label(ctx.db, ctx.org_id, label_id, into_id)
     await projects.delete_label(ctx, label, into_id)
     return into
 
@@ -70,13 +70,13 @@ async def merge_label(ctx: Writing, label_id: UUID, into_id: UUID) -> Label:
 async def delete_label(ctx: Writing, label_id: UUID) -> None:
     """Delete a label, and take it off its items. Their versions stay as they are."""
     label = await projects.require_label(ctx, label_id)
-    await queries.drop_label(ctx.db, ctx.org_id, label_id, None)
+    await writing.drop_label(ctx.db, ctx.org_id, label_id, None)
     await projects.delete_label(ctx, label)
 
 
 async def erase_project(ctx: Writing, project_id: ProjectId) -> bool:
     """Erase one batch of a deleted project; whether there is more to erase."""
-    if await queries.erase(ctx.db, ctx.org_id, project_id, _BATCH):
+    if await writing.erase(ctx.db, ctx.org_id, project_id, _BATCH):
         return True
     await projects.erase_project(ctx, project_id)
     return False

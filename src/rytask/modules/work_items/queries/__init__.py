@@ -1,0 +1,1 @@
+"""The SQL of work items, by purpose."""

@@ -1,0 +1,86 @@
+"""Locks, in this order: the tree or the column, then items, then the counter."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import LiteralString
+from uuid import UUID
+
+from rytask.modules.work_items.model import (
+    Held,
+)
+from rytask.modules.work_items.queries.parts import IN_PROJECT, ITEM, MY_ROLE, TODAY
+from rytask.platform.db import Tx
+from rytask.platform.ids import OrgId, ProjectId
+from rytask.platform.work import Actor
+
+
+async def lock_tree(tx: Tx, org_id: OrgId, project_id: ProjectId) -> None:
+    """Let nobody else change who is whose sub-task in a project until we commit."""
+    await tx.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('tree ' || $1::uuid || $2::uuid, 0))",
+        org_id,
+        project_id,
+    )
+
+
+async def lock_tree_of(tx: Tx, org_id: OrgId, item_id: UUID) -> None:
+    """The same for the project of an item."""
+    await tx.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('tree ' || org_id || project_id, 0))"
+        "  FROM work_items WHERE org_id = $1 AND id = $2",
+        org_id,
+        item_id,
+    )
+
+
+async def lock_column(tx: Tx, org_id: OrgId, item_id: UUID, status_id: UUID | None) -> UUID | None:
+    """Let nobody else move items within a status until we commit; which status that is.
+
+    The status that is asked for, else the one the item is in. None: there is no such item.
+    """
+    return await tx.value(
+        "SELECT s.id, pg_advisory_xact_lock(hashtextextended('column ' || s.id, 0)) FROM ("
+        "  SELECT coalesce($3, status_id) AS id FROM work_items WHERE org_id = $1 AND id = $2"
+        "  OFFSET 0) s",
+        org_id,
+        item_id,
+        status_id,
+    )
+
+
+async def lock_statuses(tx: Tx, status_ids: Sequence[UUID]) -> None:
+    """The same for whole statuses."""
+    await tx.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('column ' || id, 0))"
+        "  FROM (SELECT id FROM unnest($1::uuid[]) AS s (id) ORDER BY id) s",
+        status_ids,
+    )
+
+
+async def hold(
+    tx: Tx,
+    actor: Actor,
+    now: datetime,
+    item_id: UUID,
+    *,
+    status_id: UUID | None = None,
+    trashed: bool = False,
+) -> Held | None:
+    """An item, locked: nobody else can change it until we commit. `status_id`: where it may go."""
+    in_trash: LiteralString = "IS NOT NULL" if trashed else "IS NULL"
+    return await tx.maybe(
+        Held,
+        f"WITH {TODAY} SELECT {ITEM}, w.closed_at, p.workspace_id,"
+        "  p.archived_at IS NOT NULL AS archived, m.role, (SELECT day FROM today) AS today,"
+        "  t.category AS target_category, t.name AS target_name"
+        f" FROM work_items w{IN_PROJECT}{MY_ROLE}$2"
+        "  LEFT JOIN LATERAL (SELECT s.category, s.name FROM statuses s WHERE s.org_id = $1"
+        "    AND s.project_id = w.project_id AND s.id = $5 FOR SHARE) t ON true"
+        f" WHERE w.org_id = $1 AND w.id = $4 AND w.deleted_at {in_trash}"
+        " FOR NO KEY UPDATE OF w",
+        actor.org_id,
+        actor.user_id,
+        now,
+        item_id,
+        status_id,
+    )

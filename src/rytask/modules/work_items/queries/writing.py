@@ -1,0 +1,359 @@
+"""What changes items."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, LiteralString
+from uuid import UUID
+
+import msgspec
+
+from rytask.modules.projects.model import Category
+from rytask.modules.work_items.model import (
+    Held,
+    WatchReason,
+    WorkItem,
+)
+from rytask.modules.work_items.rules import STEP
+from rytask.platform.db import Tx, Where
+from rytask.platform.ids import OrgId, ProjectId, UserId
+
+
+class Place(msgspec.Struct, frozen=True):
+    number: int
+    position: float
+
+
+async def next_place(tx: Tx, org_id: OrgId, project_id: ProjectId) -> Place:
+    """The next number of a project, and the end of its order. Nobody else gets them.
+
+    Committed apart, so that those who add to a project do not wait for each other's commits: with
+    a transaction that fails a number is lost, and no number comes twice.
+    """
+    return await tx.apart.one(
+        Place,
+        "UPDATE project_counters"
+        "   SET last_number = last_number + 1, last_position = last_position + $3"
+        " WHERE org_id = $1 AND project_id = $2"
+        " RETURNING last_number AS number, last_position AS position",
+        org_id,
+        project_id,
+        STEP,
+    )
+
+
+async def insert(
+    tx: Tx,
+    org_id: OrgId,
+    item: WorkItem,
+    closed_at: datetime | None,
+    capture_id: UUID | None,
+    watching: Sequence[tuple[UserId, WatchReason]],
+) -> None:
+    """Add an item, with those who watch it from the start."""
+    await tx.execute(
+        "WITH item AS ("
+        "  INSERT INTO work_items (org_id, project_id, id, number, key, position, title,"
+        "    description, status_id, priority, source, assignee_id, reporter_id, parent_id,"
+        "    capture_id, label_ids, estimate_value, start_date, end_date, due_date, completed_at,"
+        "    closed_at, created_at, updated_at)"
+        "  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::priority, $11, $12, $13, $14,"
+        "    $15, $16, $17, $18, $19, $20, $21, $22, $23, $23)"
+        "), parent AS ("
+        "  UPDATE work_items SET child_count = child_count + 1 WHERE org_id = $1 AND id = $14"
+        ")"
+        " INSERT INTO work_item_watchers (org_id, item_id, user_id, reason)"
+        " SELECT $1, $3, v.user_id, v.reason"
+        "   FROM unnest($24::uuid[], $25::text[]) AS v (user_id, reason)",
+        org_id,
+        item.project_id,
+        item.id,
+        item.number,
+        item.key,
+        item.position,
+        item.title,
+        item.description,
+        item.status_id,
+        item.priority,
+        item.source,
+        item.assignee_id,
+        item.reporter_id,
+        item.parent_id,
+        capture_id,
+        item.label_ids,
+        item.estimate_value,
+        item.start_date,
+        item.end_date,
+        item.due_date,
+        item.completed_at,
+        closed_at,
+        item.created_at,
+        [user_id for user_id, _ in watching],
+        [reason for _, reason in watching],
+    )
+
+
+_COLUMNS: Mapping[str, LiteralString] = {
+    "title": "title = {}",
+    "description": "description = {}",
+    "status_id": "status_id = {}",
+    "priority": "priority = {}::text::priority",
+    "assignee_id": "assignee_id = {}",
+    "parent_id": "parent_id = {}",
+    "estimate_value": "estimate_value = {}",
+    "start_date": "start_date = {}",
+    "end_date": "end_date = {}",
+    "due_date": "due_date = {}",
+    "label_ids": "label_ids = {}",
+    "position": "position = {}",
+    "completed_at": "completed_at = {}",
+    "closed_at": "closed_at = {}",
+}
+
+
+async def update(
+    tx: Tx,
+    item: WorkItem,
+    org_id: OrgId,
+    now: datetime,
+    changes: Mapping[str, Any],
+    *,
+    to_end: bool = False,
+) -> float:
+    """Change columns of an item; its position. `to_end`: it goes behind all others.
+
+    A new assignee watches it from now on, and sub-tasks of its old and new parent are counted.
+    """
+    values = Where(org_id, item.id, now)
+    also: list[LiteralString] = []
+    sets: list[LiteralString] = ["version = version + 1", "updated_at = $3"]
+    for name, value in changes.items():
+        sets.append(_COLUMNS[name].replace("{}", values.param(value)))
+    if to_end:
+        counter, step = values.param(item.project_id), values.param(STEP)
+        also.append(
+            f"counter AS (UPDATE project_counters SET last_position = last_position + {step}"
+            f" WHERE org_id = $1 AND project_id = {counter} RETURNING last_position)"
+        )
+        sets.append("position = (SELECT last_position FROM counter)")
+    if changes.get("assignee_id") is not None:
+        also.append(
+            "watching AS (INSERT INTO work_item_watchers (org_id, item_id, user_id, reason)"
+            f" VALUES ($1, $2, {values.param(changes['assignee_id'])}, 'ASSIGNEE')"
+            " ON CONFLICT DO NOTHING)"
+        )
+    if "parent_id" in changes:
+        more, fewer = values.param(changes["parent_id"]), values.param(item.parent_id)
+        also.append(
+            "parents AS (UPDATE work_items SET child_count = child_count"
+            f" + CASE WHEN id = {more} THEN 1 ELSE -1 END"
+            f" WHERE org_id = $1 AND id IN ({more}, {fewer}))"
+        )
+    ctes: LiteralString = "WITH " + ", ".join(also) if also else ""
+    return await tx.value(
+        f"{ctes} UPDATE work_items SET {', '.join(sets)} WHERE org_id = $1 AND id = $2"
+        " RETURNING position",
+        *values.args,
+    )
+
+
+async def set_trashed(
+    tx: Tx, org_id: OrgId, item: Held, now: datetime, deleted_at: datetime | None
+) -> None:
+    """Put an item into the trash or take it out, and count its parent's sub-tasks."""
+    await tx.execute(
+        "WITH parent AS ("
+        "  UPDATE work_items SET child_count = child_count + $6 WHERE org_id = $1 AND id = $3)"
+        " UPDATE work_items SET deleted_at = $5, updated_at = $4, version = version + 1"
+        "  WHERE org_id = $1 AND id = $2",
+        org_id,
+        item.id,
+        item.parent_id,
+        now,
+        deleted_at,
+        -1 if deleted_at else 1,
+    )
+
+
+class Neighbour(msgspec.Struct, frozen=True):
+    id: UUID
+    position: float
+
+
+async def beside(
+    tx: Tx,
+    org_id: OrgId,
+    item: WorkItem,
+    status_id: UUID,
+    anchor_id: UUID,
+    *,
+    before: bool,
+    count: int,
+) -> list[Neighbour]:
+    """An item of a status and those next to it, nearest first, without the one that moves.
+
+    Empty when the anchor is not in the status, or is the one that moves.
+    """
+    side: LiteralString = "<" if before else ">"
+    direction: LiteralString = " DESC" if before else ""
+    return await tx.all(
+        Neighbour,
+        "WITH anchor AS MATERIALIZED ("
+        "  SELECT id, position FROM work_items WHERE org_id = $1 AND project_id = $2"
+        "    AND status_id = $3 AND id = $4 AND id <> $5 AND deleted_at IS NULL)"
+        " SELECT id, position FROM anchor UNION ALL"
+        # LATERAL, so that the index gives the order and only a few entries are read.
+        " SELECT n.id, n.position FROM anchor a CROSS JOIN LATERAL ("
+        "  SELECT w.id, w.position FROM work_items w"
+        "   WHERE w.org_id = $1 AND w.project_id = $2 AND w.status_id = $3"
+        f"    AND w.deleted_at IS NULL AND w.position {side}= a.position"
+        f"    AND (w.position, w.id) {side} (a.position, a.id) AND w.id <> $5"
+        f"  ORDER BY w.position{direction}, w.id{direction} LIMIT $6) n",
+        org_id,
+        item.project_id,
+        status_id,
+        anchor_id,
+        item.id,
+        count,
+    )
+
+
+async def place(
+    tx: Tx,
+    org_id: OrgId,
+    project_id: ProjectId,
+    status_id: UUID,
+    ids: Sequence[UUID],
+    positions: Sequence[float],
+) -> None:
+    """Give items of a status new positions. What is appended later still comes behind them."""
+    await tx.execute(
+        "WITH placed AS ("
+        "  UPDATE work_items w SET position = n.position"
+        "    FROM unnest($4::uuid[], $5::float8[]) AS n (id, position)"
+        "   WHERE w.org_id = $1 AND w.id = n.id AND w.status_id = $3)"
+        " UPDATE project_counters SET last_position = $6"
+        "  WHERE org_id = $1 AND project_id = $2 AND last_position < $6",
+        org_id,
+        project_id,
+        status_id,
+        ids,
+        positions,
+        max(positions),
+    )
+
+
+async def watch(tx: Tx, org_id: OrgId, item_id: UUID, user_id: UserId, reason: WatchReason) -> None:
+    await tx.execute(
+        "INSERT INTO work_item_watchers (org_id, item_id, user_id, reason)"
+        " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        org_id,
+        item_id,
+        user_id,
+        reason,
+    )
+
+
+async def unwatch(tx: Tx, org_id: OrgId, item_id: UUID, user_id: UserId) -> bool:
+    return bool(
+        await tx.execute(
+            "DELETE FROM work_item_watchers WHERE org_id = $1 AND item_id = $2 AND user_id = $3",
+            org_id,
+            item_id,
+            user_id,
+        )
+    )
+
+
+async def relabel(
+    tx: Tx, org_id: OrgId, item_id: UUID, now: datetime, label_ids: Sequence[UUID]
+) -> None:
+    await tx.execute(
+        "UPDATE work_items SET label_ids = $4, updated_at = $3 WHERE org_id = $1 AND id = $2",
+        org_id,
+        item_id,
+        now,
+        label_ids,
+    )
+
+
+async def drop_label(tx: Tx, org_id: OrgId, label_id: UUID, into_id: UUID | None) -> None:
+    """Take a label off every item that has it; with `into_id`, put that one on instead."""
+    await tx.execute(
+        "UPDATE work_items SET label_ids = CASE WHEN $3 = ANY (label_ids) OR $3::uuid IS NULL"
+        "   THEN array_remove(label_ids, $2) ELSE array_replace(label_ids, $2, $3) END"
+        " WHERE org_id = $1 AND label_ids @> ARRAY[$2::uuid]",
+        org_id,
+        label_id,
+        into_id,
+    )
+
+
+async def settle(
+    tx: Tx, org_id: OrgId, project_id: ProjectId, status_id: UUID, category: Category, now: datetime
+) -> None:
+    """Complete, close or reopen the items of a status whose category has changed."""
+    await tx.execute(
+        "UPDATE work_items SET completed_at = CASE WHEN $4 = 'COMPLETED'"
+        "   THEN coalesce(completed_at, $5) END,"
+        "  closed_at = CASE WHEN $4 IN ('COMPLETED', 'CANCELLED') THEN coalesce(closed_at, $5) END"
+        " WHERE org_id = $1 AND project_id = $2 AND status_id = $3"
+        "  AND (completed_at IS NOT NULL <> ($4 = 'COMPLETED')"
+        "       OR closed_at IS NOT NULL <> ($4 IN ('COMPLETED', 'CANCELLED')))",
+        org_id,
+        project_id,
+        status_id,
+        category,
+        now,
+    )
+
+
+async def reassign(
+    tx: Tx,
+    org_id: OrgId,
+    project_id: ProjectId,
+    from_id: UUID,
+    to_id: UUID,
+    category: Category,
+    now: datetime,
+    *,
+    trashed_only: bool,
+) -> None:
+    """Move all items of one status to the end of another, in their order."""
+    which: LiteralString = " AND deleted_at IS NOT NULL" if trashed_only else ""
+    await tx.execute(
+        "WITH ordered AS MATERIALIZED ("
+        "  SELECT id, row_number() OVER (ORDER BY position, id) AS n FROM work_items"
+        f"  WHERE org_id = $1 AND project_id = $2 AND status_id = $3{which}"
+        "), counter AS MATERIALIZED ("
+        "  UPDATE project_counters"
+        "     SET last_position = last_position + $7 * (SELECT count(*) FROM ordered)"
+        "   WHERE org_id = $1 AND project_id = $2"
+        "  RETURNING last_position - $7 * (SELECT count(*) FROM ordered) AS start"
+        ")"
+        " UPDATE work_items w SET status_id = $4, position = counter.start + $7 * ordered.n,"
+        "   completed_at = CASE WHEN $5 = 'COMPLETED' THEN coalesce(completed_at, $6) END,"
+        "   closed_at = CASE WHEN $5 IN ('COMPLETED', 'CANCELLED')"
+        "     THEN coalesce(closed_at, $6) END,"
+        "   version = version + 1, updated_at = $6"
+        "  FROM ordered, counter WHERE w.org_id = $1 AND w.id = ordered.id",
+        org_id,
+        project_id,
+        from_id,
+        to_id,
+        category,
+        now,
+        STEP,
+    )
+
+
+async def erase(tx: Tx, org_id: OrgId, project_id: ProjectId, batch: int) -> int:
+    """Remove a batch of a deleted project's items, the youngest first; how many."""
+    return await tx.execute(
+        "DELETE FROM work_items WHERE org_id = $1 AND id IN ("
+        "  SELECT w.id FROM work_items w JOIN projects p ON p.org_id = w.org_id"
+        "     AND p.id = w.project_id AND p.deleted_at IS NOT NULL"
+        "   WHERE w.org_id = $1 AND w.project_id = $2 ORDER BY w.number DESC LIMIT $3)",
+        org_id,
+        project_id,
+        batch,
+    )
