@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from rytask import app
 from rytask.platform.migrate import migrate
@@ -25,15 +26,19 @@ FOUNDER = {
 
 
 @pytest.fixture
-async def fresh_database_url(database_url: str) -> str:
+async def bare_database_url(database_url: str) -> str:
     connection = await asyncpg.connect(database_url)
     name = f"{urlsplit(database_url).path[1:]}_first_run"
     await connection.execute(f"DROP DATABASE IF EXISTS {name}")
     await connection.execute(f"CREATE DATABASE {name}")
     await connection.close()
-    url = urlsplit(database_url)._replace(path=f"/{name}").geturl()
-    await migrate(url)
-    return url
+    return urlsplit(database_url)._replace(path=f"/{name}").geturl()
+
+
+@pytest.fixture
+async def fresh_database_url(bare_database_url: str) -> str:
+    await migrate(bare_database_url)
+    return bare_database_url
 
 
 @pytest.fixture
@@ -53,6 +58,29 @@ async def rytask(database_url: str, *args: str) -> str:
     )
     said, _ = await process.communicate()
     return said.decode()
+
+
+async def test_without_its_schema_an_api_says_what_to_do_and_serves_once_it_is_there(
+    bare_database_url: str, redis_url: str
+) -> None:
+    with capture_logs() as logs:
+        async with (
+            app.api(Settings.read(environ(bare_database_url, redis_url, 9))) as api,
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(api.application), base_url="http://test"
+            ) as client,
+        ):
+            ready, setup = "/readyz", "/api/v1/setup"
+            assert (await client.get(ready)).status_code == 503
+            refused = await client.post(setup, json=FOUNDER)
+            assert refused.status_code == 503
+            assert "Run `rytask migrate`" in refused.json()["detail"]
+            await migrate(bare_database_url)
+            assert (await client.get(ready)).status_code == 200
+            assert (await client.post(setup, json=FOUNDER)).status_code == 201
+            await asyncio.sleep(0.6)  # until it has looked again
+    told = [log["event"] for log in logs if log["event"].startswith("database.")]
+    assert told == ["database.away", "database.back"]
 
 
 async def test_the_first_run_is_over_for_good_and_the_shell_is_the_way_back(

@@ -14,6 +14,7 @@ from rytask.platform import openapi, telemetry
 from rytask.platform.db import Database
 from rytask.platform.errors import NotFound, Unauthenticated, Unavailable
 from rytask.platform.http import Answer, Request, Routes
+from rytask.platform.migrate import known
 from rytask.platform.redis_client import Away, QuickRedis
 from rytask.platform.settings import Settings
 
@@ -54,6 +55,7 @@ class Probes:
 
     def __init__(self, database: Database, redis: QuickRedis) -> None:
         self._database, self._redis = database, redis
+        self._schema = known()[-1].version
         self.draining = False
 
     async def readiness(self) -> Readiness:
@@ -67,10 +69,12 @@ class Probes:
     async def _has_database(self) -> bool:
         try:
             async with asyncio.timeout(2):
-                await self._database.reader.value("SELECT 1 FROM schema_migrations LIMIT 1")
+                newest = await self._database.reader.value(
+                    "SELECT max(version) FROM schema_migrations"
+                )
         except (Unavailable, TimeoutError):
             return False
-        return True
+        return newest is not None and newest >= self._schema
 
     async def _has_redis(self) -> bool:
         try:
@@ -96,7 +100,10 @@ async def get_health(settings: Settings) -> Health:
 
 @routes.route("GET", "/readyz", permission=None, operation_id="get_readiness", throttle="none")
 async def get_readiness(probes: Probes) -> Answer:
-    """Say whether this process can serve: 200 `ok` or `degraded`, 503 `down`."""
+    """Say whether this process can serve: 200 `ok` or `degraded`, 503 `down`.
+
+    A database that has not been migrated to this version is `down`, too.
+    """
     readiness = await probes.readiness()
     return Answer.json(readiness, status=503 if readiness.status == "down" else 200)
 

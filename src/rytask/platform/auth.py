@@ -158,11 +158,17 @@ class Bearers:
     async def watch(self, database: Database, interval: float = 0.5) -> None:
         """Keep up with revocations until cancelled. `interval` is in seconds."""
         last: datetime | None = None
+        away = False
         while True:
             try:
                 last = await self._refresh(database, last)
-            except Unavailable:
-                pass
+                if away:
+                    log.info("database.back")
+                away = False
+            except Unavailable as error:
+                if not away:
+                    log.warning("database.away", why=error.message, error=str(error.__cause__))
+                away = True
             except Exception:
                 # Whoever stopped looking would let the removed in until the next restart.
                 log.exception("auth.revocations_not_read")

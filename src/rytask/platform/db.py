@@ -69,6 +69,11 @@ class translated:
             isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
         ):
             raise Unavailable("The database is away for a moment. Try again.") from error
+        if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
+            raise Unavailable(
+                "The database is not migrated to this version. Run `rytask migrate`.",
+                retry_after=10,
+            ) from error
         if isinstance(error, asyncpg.UniqueViolationError):
             raise Duplicate(_constraint(error)) from error
         if isinstance(error, asyncpg.ForeignKeyViolationError):
