@@ -344,7 +344,7 @@ async def _slack(database: Database, settings: Settings, online: bool) -> AsyncI
     if not settings.slack:
         yield _ok("Slack", "Not configured.")
         return
-    all_ever = await slack.connections(database.reader)
+    all_ever = await slack.every_connection(database.reader)
     standing = [connection for connection in all_ever if connection.revoked_at is None]
     yield _ok(
         "Slack",

@@ -6,7 +6,7 @@ from tests.slack.conftest import Slack
 async def connection_of(slack: Slack) -> Connection:
     (own,) = [
         connection
-        for connection in await service.connections(slack.world.database.reader)
+        for connection in await service.every_connection(slack.world.database.reader)
         if connection.org_id == slack.world.org_id
     ]
     return own

@@ -5,8 +5,9 @@ from uuid import UUID
 
 import structlog
 
-from rytask.modules.slack import messages, queries, service, web
+from rytask.modules.slack import messages, service, web
 from rytask.modules.slack.model import CaptureId, Connection, ConnectionId, News
+from rytask.modules.slack.queries import captures, connections, people
 from rytask.platform.crypto import Unsealable
 from rytask.platform.errors import Refused
 from rytask.platform.ids import OrgId
@@ -21,7 +22,7 @@ async def _refuse(ctx: Writing, capture_id: UUID, refusal: Refused) -> None:
     await service.refuse(ctx, CaptureId(capture_id), refusal)
 
 
-@transactional("slack.capture", attempts=queries.ATTEMPTS, otherwise=_refuse)
+@transactional("slack.capture", attempts=captures.ATTEMPTS, otherwise=_refuse)
 async def capture(ctx: Writing, capture_id: UUID) -> None:
     """Make the work item of a capture, or note why there is none."""
     await service.carry_out(ctx, CaptureId(capture_id))
@@ -30,10 +31,10 @@ async def capture(ctx: Writing, capture_id: UUID) -> None:
 @job("slack.confirm", attempts=25)
 async def confirm(tools: Tools, org_id: OrgId, capture_id: UUID) -> None:
     """Tell the capturer what became of it. Told twice, it is seen once."""
-    news = await queries.news(tools.work.database.reader, org_id, CaptureId(capture_id))
+    news = await captures.news(tools.work.database.reader, org_id, CaptureId(capture_id))
     if news is not None:
         await _tell(tools, org_id, news)
-        await queries.settle(tools.work.database.writer, org_id, news.id, news.state)
+        await captures.settle(tools.work.database.writer, org_id, news.id, news.state)
 
 
 async def _tell(tools: Tools, org_id: OrgId, news: News) -> None:
@@ -47,7 +48,7 @@ async def _tell(tools: Tools, org_id: OrgId, news: News) -> None:
         return
     token = service.unseal_token(tools.settings, news.connection_id, news.bot_token)
     client = web.client(tools.settings, token, http=tools.http)
-    await queries.begin_posting(tools.work.database.writer, org_id, news.id)
+    await captures.begin_posting(tools.work.database.writer, org_id, news.id)
     try:
         await web.post_directly(
             client,
@@ -70,18 +71,18 @@ async def sync_users(tools: Tools, org_id: OrgId, connection_id: UUID) -> None:
         return
     connection, token = found
     try:
-        people, following = await web.people(
+        strangers, following = await web.people(
             web.client(tools.settings, token, http=tools.http), connection.sync_cursor or ""
         )
     except web.Disconnected:
         return await _lost(tools, org_id, connection.id)
     except web.Declined as declined:
         log.warning("slack.people_not_read", why=str(declined))
-        people, following = [], None
+        strangers, following = [], None
     async with tools.transaction(org_id) as ctx:
         at = connection.sync_cursor or ""
-        if await queries.advance_sync(ctx.db, org_id, connection.id, at, following):
-            await queries.know(ctx.db, org_id, connection.id, people)
+        if await people.advance_sync(ctx.db, org_id, connection.id, at, following):
+            await people.know(ctx.db, org_id, connection.id, strangers)
             if following is not None:
                 ctx.enqueue("slack.sync_users", connection.id)
 
@@ -89,7 +90,7 @@ async def sync_users(tools: Tools, org_id: OrgId, connection_id: UUID) -> None:
 @job("slack.look_up", attempts=10)
 async def look_up(tools: Tools, org_id: OrgId, capture_id: UUID) -> None:
     """Ask Slack who it was that captured."""
-    whose = await queries.captured_by(tools.work.database.reader, org_id, CaptureId(capture_id))
+    whose = await captures.captured_by(tools.work.database.reader, org_id, CaptureId(capture_id))
     found = whose and await _standing(tools, org_id, whose.connection_id)
     if not whose or not found:
         return
@@ -102,14 +103,14 @@ async def look_up(tools: Tools, org_id: OrgId, capture_id: UUID) -> None:
         return await _lost(tools, org_id, whose.connection_id)
     except web.Declined as declined:
         return log.warning("slack.person_not_found", why=str(declined))
-    await queries.know(tools.work.database.writer, org_id, whose.connection_id, [person])
+    await people.know(tools.work.database.writer, org_id, whose.connection_id, [person])
 
 
 @job("slack.revoke", attempts=10)
 async def revoke(tools: Tools, org_id: OrgId, connection_id: UUID) -> None:
     """Give the token of an ended connection back to Slack, and forget it."""
     id = ConnectionId(connection_id)
-    found = await queries.connection(tools.work.database.reader, org_id, id)
+    found = await connections.connection(tools.work.database.reader, org_id, id)
     if found is None or found.revoked_at is None or found.bot_token is None:
         return
     try:
@@ -118,28 +119,28 @@ async def revoke(tools: Tools, org_id: OrgId, connection_id: UUID) -> None:
             await web.client(tools.settings, token, http=tools.http).auth_revoke()
     except (web.Disconnected, web.Declined, Unsealable) as error:
         log.info("slack.token_was_gone", why=str(error))
-    await queries.wipe_token(tools.work.database.writer, org_id, id, found.bot_token)
+    await connections.wipe_token(tools.work.database.writer, org_id, id, found.bot_token)
 
 
 @every(timedelta(days=1), "slack.sync_all")
 async def sync_all(tools: Tools) -> None:
     """Look at the people of every team again: some came, some have another address now."""
     async with tools.work.database.transaction() as tx:
-        await queries.begin_syncs(tx, _SYNC_ATTEMPTS)
+        await people.begin_syncs(tx, _SYNC_ATTEMPTS)
 
 
 @every(timedelta(hours=1), "slack.purge")
 async def purge(tools: Tools) -> None:
     """Forget what is kept no longer."""
     async with tools.work.database.transaction() as tx:
-        await queries.purge(tx, tools.work.clock())
+        await captures.purge(tx, tools.work.clock())
 
 
 async def _standing(
     tools: Tools, org_id: OrgId, connection_id: ConnectionId
 ) -> tuple[Connection, str] | None:
     """A connection that stands, and its token."""
-    found = await queries.connection(tools.work.database.reader, org_id, connection_id)
+    found = await connections.connection(tools.work.database.reader, org_id, connection_id)
     if found is None or found.revoked_at is not None:
         return None
     token = service.token(tools.settings, found)

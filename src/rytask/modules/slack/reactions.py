@@ -3,8 +3,9 @@
 from rytask.modules.identity.events import EmailVerified, UserRegistered
 from rytask.modules.notifications import service as notifications
 from rytask.modules.orgs.events import OrgDeleted
-from rytask.modules.slack import queries, service
+from rytask.modules.slack import service
 from rytask.modules.slack.events import SlackDisconnected
+from rytask.modules.slack.queries import people
 from rytask.platform.events import Recorded
 from rytask.platform.ids import UserId
 from rytask.platform.reactions import on
@@ -14,13 +15,13 @@ from rytask.platform.work import Writing
 @on(EmailVerified)
 async def recognise(ctx: Writing, recorded: Recorded, fact: EmailVerified) -> None:
     """Whoever has in Slack the address that was just verified is that member."""
-    await queries.map_verified(ctx.db, ctx.org_id, UserId(fact.subject_id))
+    await people.map_verified(ctx.db, ctx.org_id, UserId(fact.subject_id))
 
 
 @on(UserRegistered)
 async def recognise_newcomer(ctx: Writing, recorded: Recorded, fact: UserRegistered) -> None:
     """The same for somebody who comes with a verified address, such as the invited."""
-    await queries.map_verified(ctx.db, ctx.org_id, UserId(fact.subject_id))
+    await people.map_verified(ctx.db, ctx.org_id, UserId(fact.subject_id))
 
 
 @on(OrgDeleted)

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from rytask.modules.projects import service as projects
-from rytask.modules.slack import messages, queries, rules, web
+from rytask.modules.slack import messages, rules, web
 from rytask.modules.slack.events import (
     SlackConnected,
     SlackDisconnected,
@@ -33,6 +33,7 @@ from rytask.modules.slack.model import (
     Unknown,
     Wish,
 )
+from rytask.modules.slack.queries import captures, connections, people
 from rytask.modules.work_items import service as work_items
 from rytask.modules.work_items.schemas import NewItem
 from rytask.platform import auth
@@ -67,7 +68,7 @@ async def accept(work: Work, settings: Settings, delivery: Delivery) -> bool:
     sealed = None
     if delivery.response_url is not None:
         sealed = sealer(settings).seal(delivery.response_url.encode(), _place_of_url(capture_id))
-    kept = await queries.accept(work.database.writer, capture_id, delivery, sealed, work.clock())
+    kept = await captures.accept(work.database.writer, capture_id, delivery, sealed, work.clock())
     if kept:
         work.left()
     return kept
@@ -75,7 +76,7 @@ async def accept(work: Work, settings: Settings, delivery: Delivery) -> bool:
 
 async def carry_out(ctx: Writing, capture_id: CaptureId) -> None:
     """Make the work item of a capture, and ask for the confirmation. Raises what refuses it."""
-    asked = await queries.lock_capture(ctx.db, ctx.org_id, capture_id)
+    asked = await captures.lock_capture(ctx.db, ctx.org_id, capture_id)
     if asked is None or asked.state != "accepted":
         return
     wish = await _met(ctx, asked)
@@ -108,20 +109,20 @@ async def carry_out(ctx: Writing, capture_id: CaptureId) -> None:
         unresolved=[Unknown(token.token, token.kind) for token in created.meta.unresolved],
         linked=asked.reporter_id is not None,
     )
-    await queries.decide(ctx.db, ctx.org_id, capture_id, "captured", outcome, item.id)
+    await captures.decide(ctx.db, ctx.org_id, capture_id, "captured", outcome, item.id)
     ctx.enqueue("slack.confirm", capture_id)
 
 
 async def refuse(ctx: Writing, capture_id: CaptureId, refusal: Refused) -> None:
     """Note why a capture made no work item, and ask for that to be told."""
-    asked = await queries.lock_capture(ctx.db, ctx.org_id, capture_id)
+    asked = await captures.lock_capture(ctx.db, ctx.org_id, capture_id)
     if asked is None or asked.state != "accepted":
         return
     wish = await _met(ctx, asked)
     unrouted = refusal.code == "work_item.no_project"
     reason = messages.NO_PROJECT if unrouted else refusal.message
     outcome = Outcome(text=wish.text, refusal=reason)
-    await queries.decide(ctx.db, ctx.org_id, capture_id, "refused", outcome, None)
+    await captures.decide(ctx.db, ctx.org_id, capture_id, "refused", outcome, None)
     ctx.enqueue("slack.confirm", capture_id)
 
 
@@ -130,7 +131,7 @@ async def _met(ctx: Writing, asked: Accepted) -> Wish:
     wish = msgspec.json.decode(asked.request, type=Wish)
     if not asked.capturer_known:
         name = wish.user_name or asked.slack_user_id
-        await queries.meet(ctx.db, ctx.org_id, asked.connection_id, asked.slack_user_id, name)
+        await people.meet(ctx.db, ctx.org_id, asked.connection_id, asked.slack_user_id, name)
         ctx.enqueue("slack.look_up", asked.id)
     return wish
 
@@ -139,8 +140,8 @@ async def _readable(ctx: Writing, connection_id: ConnectionId, wish: Wish) -> st
     if not wish.markup:
         return wish.text
     ids = rules.mentions(wish.text)
-    people = await queries.mentioned(ctx.db, ctx.org_id, connection_id, ids) if ids else []
-    named = {person.slack_user_id: (person.name, person.handle) for person in people}
+    known = await people.mentioned(ctx.db, ctx.org_id, connection_id, ids) if ids else []
+    named = {person.slack_user_id: (person.name, person.handle) for person in known}
     return rules.readable(wish.text, rules.mention(named))
 
 
@@ -157,11 +158,11 @@ async def undo(
 
     Undoing twice changes nothing.
     """
-    found = await queries.capturer(work.database.reader, team_id, capture_id)
+    found = await captures.capturer(work.database.reader, team_id, capture_id)
     if found is None or found.slack_user_id != slack_user_id:
         return False
     async with work.writing(system(found.org_id, "SLACK")) as ctx:
-        capture = await queries.lock_capture(ctx.db, ctx.org_id, capture_id)
+        capture = await captures.lock_capture(ctx.db, ctx.org_id, capture_id)
         if capture is None or capture.state != "captured" or capture.item_id is None:
             return True
         ctx.actor = msgspec.structs.replace(ctx.actor, user_id=capture.reporter_id)
@@ -170,14 +171,14 @@ async def undo(
         sealed = None
         if response_url is not None:
             sealed = sealer(settings).seal(response_url.encode(), _place_of_url(capture_id))
-        await queries.undo(ctx.db, ctx.org_id, capture_id, sealed)
+        await captures.undo(ctx.db, ctx.org_id, capture_id, sealed)
         ctx.enqueue("slack.confirm", capture_id)
     return True
 
 
 async def integration(ctx: Reading, settings: Settings) -> Integration:
     """Whether the organization is connected."""
-    found = await queries.connection_of_org(ctx.db, ctx.org_id)
+    found = await connections.connection_of_org(ctx.db, ctx.org_id)
     if found is None:
         return Integration("not_connected", settings.slack)
     return Integration(
@@ -221,7 +222,7 @@ async def finish_install(work: Work, settings: Settings, *, code: str, state: st
     except rules.BadState as bad:
         raise NotInstalled(bad.reason) from bad
     org_id, user_id, db = began.org_id, began.user_id, work.database.reader
-    role = await queries.role_of(db, org_id, user_id)
+    role = await connections.role_of(db, org_id, user_id)
     out = await auth.revoked(db, began.at, org_id, user_id, began.by)
     if out or role not in ("OWNER", "ADMIN"):
         raise NotInstalled("not_allowed")
@@ -242,12 +243,14 @@ async def finish_install(work: Work, settings: Settings, *, code: str, state: st
 
 
 async def _connect(ctx: Writing, settings: Settings, grant: Grant, began: Began) -> None:
-    earlier = await queries.lock_earlier(ctx.db, ctx.org_id, grant.team.id)
-    if await queries.connected_since(ctx.db, ctx.org_id, began.at):
+    earlier = await connections.lock_earlier(ctx.db, ctx.org_id, grant.team.id)
+    if await connections.connected_since(ctx.db, ctx.org_id, began.at):
         raise NotInstalled("state_used")
     connection_id = earlier or ConnectionId(new_id())
     sealed = sealer(settings).seal(grant.bot_token.encode(), _place_of_token(connection_id))
-    await queries.connect(ctx.db, ctx.org_id, connection_id, grant, sealed, began.user_id, ctx.now)
+    await connections.connect(
+        ctx.db, ctx.org_id, connection_id, grant, sealed, began.user_id, ctx.now
+    )
     ctx.record(
         SlackConnected(subject_id=connection_id, team_id=grant.team.id, team_name=grant.team.name)
     )
@@ -262,10 +265,10 @@ async def disconnect(ctx: Writing) -> None:
 
 async def disconnect_if_connected(ctx: Writing) -> bool:
     """The same, for who does not know whether there is a connection; False if there is none."""
-    found = await queries.connection_of_org(ctx.db, ctx.org_id)
+    found = await connections.connection_of_org(ctx.db, ctx.org_id)
     if found is None:
         return False
-    if await queries.disconnect(ctx.db, ctx.org_id, found.id, ctx.now, wipe=False):
+    if await connections.disconnect(ctx.db, ctx.org_id, found.id, ctx.now, wipe=False):
         _disconnected(ctx, found, "ADMIN")
         ctx.enqueue("slack.revoke", found.id)
     return True
@@ -273,8 +276,8 @@ async def disconnect_if_connected(ctx: Writing) -> bool:
 
 async def lost(ctx: Writing, connection_id: ConnectionId) -> None:
     """Slack does not know our token any more: the connection is over, and the admins hear of it."""
-    found = await queries.connection(ctx.db, ctx.org_id, connection_id)
-    if found and await queries.disconnect(ctx.db, ctx.org_id, found.id, ctx.now, wipe=True):
+    found = await connections.connection(ctx.db, ctx.org_id, connection_id)
+    if found and await connections.disconnect(ctx.db, ctx.org_id, found.id, ctx.now, wipe=True):
         _disconnected(ctx, found, "REVOKED")
 
 
@@ -296,21 +299,21 @@ async def set_default_project(ctx: Writing, project_id: ProjectId | None) -> Non
     found = await _connected(ctx)
     if project_id is not None:
         await projects.require(ctx, project_id)
-    await queries.set_default_project(ctx.db, ctx.org_id, found.id, project_id)
+    await connections.set_default_project(ctx.db, ctx.org_id, found.id, project_id)
     ctx.record(SlackRouted(subject_id=found.id, channel_id=None, target_id=project_id))
 
 
 async def channels(ctx: Reading) -> list[Channel]:
     """The channels that have a project of their own."""
     found = await _connected(ctx)
-    return await queries.channels(ctx.db, ctx.org_id, found.id)
+    return await connections.channels(ctx.db, ctx.org_id, found.id)
 
 
 async def set_channel(ctx: Writing, channel_id: str, project_id: ProjectId) -> Channel:
     """Send the captures of a channel to a project."""
     found = await _connected(ctx)
     await projects.require(ctx, project_id)
-    await queries.set_channel(ctx.db, ctx.org_id, found.id, channel_id, project_id)
+    await connections.set_channel(ctx.db, ctx.org_id, found.id, channel_id, project_id)
     ctx.record(SlackRouted(subject_id=found.id, channel_id=channel_id, target_id=project_id))
     return Channel(channel_id, project_id)
 
@@ -318,23 +321,23 @@ async def set_channel(ctx: Writing, channel_id: str, project_id: ProjectId) -> C
 async def delete_channel(ctx: Writing, channel_id: str) -> None:
     """Send the captures of a channel where all the others go."""
     found = await _connected(ctx)
-    if not await queries.delete_channel(ctx.db, ctx.org_id, found.id, channel_id):
+    if not await connections.delete_channel(ctx.db, ctx.org_id, found.id, channel_id):
         raise NotFound("This channel has no project of its own.")
     ctx.record(SlackRouted(subject_id=found.id, channel_id=channel_id, target_id=None))
 
 
 async def users(ctx: Reading) -> list[SlackUser]:
     """The people of the connected team, as far as they are known."""
-    found = await queries.connection_of_org(ctx.db, ctx.org_id)
-    return await queries.users(ctx.db, ctx.org_id, found.id) if found else []
+    found = await connections.connection_of_org(ctx.db, ctx.org_id)
+    return await people.users(ctx.db, ctx.org_id, found.id) if found else []
 
 
 async def map_user(ctx: Writing, slack_user_id: str, user_id: UserId | None) -> SlackUser:
     """Say who somebody in Slack is (None: nobody here), whatever the e-mail addresses say."""
     found = await _connected(ctx)
-    if user_id is not None and await queries.role_of(ctx.db, ctx.org_id, user_id) is None:
+    if user_id is not None and await connections.role_of(ctx.db, ctx.org_id, user_id) is None:
         raise Invalid("There is no such member.", code="slack.unknown_member")
-    mapped = await queries.map_user(ctx.db, ctx.org_id, found.id, slack_user_id, user_id)
+    mapped = await people.map_user(ctx.db, ctx.org_id, found.id, slack_user_id, user_id)
     if mapped is None:
         raise NotFound("Nobody with this id is known in the connected Slack workspace.")
     ctx.record(SlackUserMapped(subject_id=found.id, slack_user_id=slack_user_id, user_id=user_id))
@@ -343,7 +346,7 @@ async def map_user(ctx: Writing, slack_user_id: str, user_id: UserId | None) -> 
 
 async def token_of_team(work: Work, settings: Settings, team_id: str) -> str | None:
     """The token to call Slack with for a team; None when it is not connected."""
-    found = await queries.connection_of_team(work.database.reader, team_id)
+    found = await connections.connection_of_team(work.database.reader, team_id)
     return None if found is None else token(settings, found)
 
 
@@ -362,9 +365,9 @@ def unseal_url(settings: Settings, capture_id: CaptureId, sealed: bytes) -> str:
     return sealer(settings).unseal(sealed, _place_of_url(capture_id)).decode()
 
 
-async def connections(db: Reader) -> list[Connection]:
+async def every_connection(db: Reader) -> list[Connection]:
     """Every connection of every organization, also those that ended."""
-    return await queries.connections(db)
+    return await connections.connections(db)
 
 
 async def trouble(settings: Settings, connection: Connection, *, online: bool) -> str | None:
@@ -410,7 +413,7 @@ def _place_of_url(capture_id: CaptureId) -> bytes:
 
 
 async def _connected(ctx: Reading) -> Connection:
-    found = await queries.connection_of_org(ctx.db, ctx.org_id)
+    found = await connections.connection_of_org(ctx.db, ctx.org_id)
     if found is None:
         raise _NOT_CONNECTED
     return found

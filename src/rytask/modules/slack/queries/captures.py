@@ -1,0 +1,186 @@
+"""What was typed in Slack, and what became of it."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from rytask.modules.slack.model import (
+    Accepted,
+    CaptureId,
+    Capturer,
+    Delivery,
+    News,
+    Outcome,
+    Person,
+    State,
+)
+from rytask.platform import outbox
+from rytask.platform.db import Reader, Tx
+from rytask.platform.ids import OrgId
+
+
+async def accept(
+    db: Reader, capture_id: CaptureId, delivery: Delivery, sealed: bytes | None, now: datetime
+) -> bool:
+    """Keep a delivery and ask for its work, once, in one statement that is the whole transaction.
+
+    False when its team is not connected.
+    """
+    return await db.value(
+        "WITH connection AS ("
+        "  SELECT id, org_id FROM slack_connections WHERE team_id = $2 AND revoked_at IS NULL"
+        " ), capture AS ("
+        "  INSERT INTO slack_captures (id, org_id, connection_id, kind, trigger, slack_user_id,"
+        "     channel_id, request, response_url, created_at)"
+        "  SELECT $1::uuid, org_id, id, $3::text, $4::text, $5::text, $6::text, $7::jsonb,"
+        "     $8::bytea, $9::timestamptz FROM connection"
+        "  ON CONFLICT (connection_id, kind, trigger) DO NOTHING"
+        "  RETURNING org_id, id"
+        f" ), job AS ({outbox.INSERT}"
+        "  SELECT org_id, 'slack.capture', to_jsonb(id), $10::int FROM capture"
+        " )"
+        " SELECT EXISTS (SELECT FROM connection)",
+        capture_id,
+        delivery.team_id,
+        delivery.kind,
+        delivery.trigger,
+        delivery.slack_user_id,
+        delivery.channel_id,
+        delivery.wish,
+        sealed,
+        now,
+        ATTEMPTS,
+    )
+
+
+ATTEMPTS = 25
+"""How often a capture may be tried."""
+
+
+async def lock_capture(tx: Tx, org_id: OrgId, capture_id: CaptureId) -> Accepted | None:
+    """A capture in order to carry it out or to undo it, and where it goes as things are now."""
+    return await tx.maybe(
+        Accepted,
+        "SELECT c.id, c.connection_id, c.state, c.request, c.slack_user_id, c.item_id,"
+        "   coalesce(h.project_id, k.default_project_id) AS project_id,"
+        "   m.user_id AS reporter_id, u.slack_user_id IS NOT NULL AS capturer_known"
+        "  FROM slack_captures c"
+        "  JOIN slack_connections k ON k.org_id = c.org_id AND k.id = c.connection_id"
+        "  LEFT JOIN slack_channels h ON h.org_id = c.org_id"
+        "   AND h.connection_id = c.connection_id AND h.channel_id = c.channel_id"
+        "  LEFT JOIN slack_users u ON u.org_id = c.org_id"
+        "   AND u.connection_id = c.connection_id AND u.slack_user_id = c.slack_user_id"
+        "  LEFT JOIN memberships m ON m.org_id = c.org_id AND m.user_id = u.user_id"
+        "   AND m.deactivated_at IS NULL"
+        " WHERE c.org_id = $1 AND c.id = $2 FOR UPDATE OF c",
+        org_id,
+        capture_id,
+    )
+
+
+async def decide(
+    tx: Tx,
+    org_id: OrgId,
+    capture_id: CaptureId,
+    state: State,
+    outcome: Outcome,
+    item_id: UUID | None,
+) -> None:
+    """What became of a capture."""
+    await tx.execute(
+        "UPDATE slack_captures SET state = $3, outcome = $4, item_id = $5"
+        " WHERE org_id = $1 AND id = $2",
+        org_id,
+        capture_id,
+        state,
+        outcome,
+        item_id,
+    )
+
+
+async def undo(tx: Tx, org_id: OrgId, capture_id: CaptureId, sealed: bytes | None) -> None:
+    """A capture is undone, and that is to be confirmed where the button was."""
+    await tx.execute(
+        "UPDATE slack_captures"
+        "   SET state = 'undone', response_url = $3, posting_at = NULL, posted_at = NULL"
+        " WHERE org_id = $1 AND id = $2",
+        org_id,
+        capture_id,
+        sealed,
+    )
+
+
+async def capturer(db: Reader, team_id: str, capture_id: CaptureId) -> Capturer | None:
+    """Whose capture it is, if it came from this connected team."""
+    return await db.maybe(
+        Capturer,
+        "SELECT c.org_id, c.slack_user_id FROM slack_captures c"
+        "  JOIN slack_connections k ON k.org_id = c.org_id AND k.id = c.connection_id"
+        " WHERE c.id = $1 AND k.team_id = $2 AND k.revoked_at IS NULL",
+        capture_id,
+        team_id,
+    )
+
+
+async def captured_by(db: Reader, org_id: OrgId, capture_id: CaptureId) -> Person | None:
+    """Who captured, and in which team."""
+    return await db.maybe(
+        Person,
+        "SELECT connection_id, slack_user_id FROM slack_captures WHERE org_id = $1 AND id = $2",
+        org_id,
+        capture_id,
+    )
+
+
+async def news(db: Reader, org_id: OrgId, capture_id: CaptureId) -> News | None:
+    """A confirmation that was not sent yet."""
+    return await db.maybe(
+        News,
+        "SELECT c.id, c.connection_id, c.state, c.outcome, c.item_id, p.name AS assignee,"
+        "   c.response_url, c.slack_user_id, k.bot_token, c.posting_at IS NOT NULL AS begun_before"
+        "  FROM slack_captures c"
+        "  JOIN slack_connections k ON k.org_id = c.org_id AND k.id = c.connection_id"
+        "  LEFT JOIN work_items w ON w.org_id = c.org_id AND w.id = c.item_id"
+        "  LEFT JOIN users p ON p.org_id = c.org_id AND p.id = w.assignee_id"
+        " WHERE c.org_id = $1 AND c.id = $2 AND c.state <> 'accepted' AND c.posted_at IS NULL",
+        org_id,
+        capture_id,
+    )
+
+
+async def begin_posting(db: Reader, org_id: OrgId, capture_id: CaptureId) -> None:
+    """From here on a confirmation may be seen, even if we never hear so."""
+    await db.value(
+        "UPDATE slack_captures SET posting_at = now(), response_url = NULL"
+        " WHERE org_id = $1 AND id = $2",
+        org_id,
+        capture_id,
+    )
+
+
+async def settle(db: Reader, org_id: OrgId, capture_id: CaptureId, told: State) -> None:
+    """The capturer was told of this state. If it was undone since, that is still to be told."""
+    await db.value(
+        "UPDATE slack_captures SET posted_at = now(), response_url = NULL"
+        " WHERE org_id = $1 AND id = $2 AND state = $3",
+        org_id,
+        capture_id,
+        told,
+    )
+
+
+async def purge(tx: Tx, now: datetime) -> None:
+    """Forget response URLs after an hour, deliveries after 90 days, tokens a week after the end."""
+    await tx.execute(
+        "UPDATE slack_captures SET response_url = NULL"
+        " WHERE created_at < $1 AND response_url IS NOT NULL AND state <> 'accepted'",
+        now - timedelta(hours=1),
+    )
+    await tx.execute(
+        "DELETE FROM slack_captures WHERE created_at < $1 AND state <> 'accepted'",
+        now - timedelta(days=90),
+    )
+    await tx.execute(
+        "UPDATE slack_connections SET bot_token = NULL"
+        " WHERE bot_token IS NOT NULL AND revoked_at < $1",
+        now - timedelta(days=7),
+    )
