@@ -348,7 +348,7 @@ async def _slack(database: Database, settings: Settings, online: bool) -> AsyncI
     standing = [connection for connection in all_ever if connection.revoked_at is None]
     yield _ok(
         "Slack",
-        f"{len(standing)} workspaces are connected, {len(all_ever) - len(standing)} were once.",
+        f"Workspaces connected: {len(standing)}, in the past: {len(all_ever) - len(standing)}.",
     )
     for connection in standing:
         if wrong := await slack.trouble(settings, connection, online=online):

@@ -82,6 +82,22 @@ async def test_what_cannot_be_is_refused_and_makes_nothing(
     assert await listed(world.owner) == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"dueDate": "2026-02-30"}, "dueDate: not a day as in 2026-11-30"),
+        ({"statusId": "To Do"}, "statusId: not an id"),
+        ({"color": "red"}, "body: Object contains unknown field `color`"),
+    ],
+)
+async def test_what_is_wrong_is_said_plainly(
+    world: World, fields: dict[str, object], sentence: str
+) -> None:
+    body = {"projectId": str(world.project.id), "title": "Fix"} | fields
+    problem = await refused(world.owner, "POST", "/work-items", 400, "request.malformed", json=body)
+    assert problem["detail"] == sentence
+
+
 async def test_what_belongs_to_others_cannot_be_referred_to(world: World) -> None:
     elsewhere = await world.elsewhere()
     outsider = await world.person(project_role=None)

@@ -14,6 +14,12 @@ from rytask.platform.errors import Malformed, UnsupportedMedia
 from rytask.platform.http import JSON, Request
 from rytask.platform.routing import Endpoint
 
+_PLAIN = {
+    "Invalid RFC3339 encoded date": "not a day as in 2026-11-30",
+    "Invalid RFC3339 encoded datetime": "not a time as in 2026-11-30T09:00:00Z",
+    "Invalid UUID": "not an id",
+}
+
 
 def path(endpoint: Endpoint, values: list[str]) -> dict[str, Any]:
     """The parameters of a path, by name."""
@@ -81,7 +87,7 @@ def _located(message: str, whole: str = "body") -> str:
     """msgspec's "what - at `$.path`" as "path: what"."""
     what, _, where = message.partition(" - at `$")
     path = where.rstrip("`").lstrip(".")
-    return f"{_cut(path) or whole}: {_cut(what)}"
+    return f"{_cut(path) or whole}: {_PLAIN.get(what) or _cut(what)}"
 
 
 def _cut(text: str) -> str:
