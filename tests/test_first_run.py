@@ -79,6 +79,8 @@ async def test_without_its_schema_an_api_says_what_to_do_and_serves_once_it_is_t
             assert (await client.get(ready)).status_code == 200
             assert (await client.post(setup, json=FOUNDER)).status_code == 201
             await asyncio.sleep(0.6)  # until it has looked again
+    (unavailable,) = [log for log in logs if log["event"] == "request.unavailable"]
+    assert "does not exist" in unavailable["error"]
     told = [log["event"] for log in logs if log["event"].startswith("database.")]
     assert told == ["database.away", "database.back"]
 

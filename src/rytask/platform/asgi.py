@@ -82,6 +82,14 @@ class Application:
                 endpoint, values = self._router.find(request)
                 answer = await self._answer(endpoint, values, request, headers)
         except Refused as refused:
+            if refused.status >= 500:
+                log.warning(
+                    "request.unavailable",
+                    request_id=request.id,
+                    path=request.path,
+                    why=refused.message,
+                    error=str(refused.__cause__ or ""),
+                )
             answer = problems.refusal(refused, request)
         except ConnectionResetError:
             self.in_flight -= 1
