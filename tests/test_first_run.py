@@ -13,7 +13,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from rytask import app
-from rytask.platform.migrate import migrate
+from rytask.platform.crypto import token
+from rytask.platform.migrate import known, migrate
 from rytask.platform.settings import Settings
 from tests.world import PASSWORD, environ
 
@@ -63,6 +64,7 @@ async def rytask(database_url: str, *args: str) -> str:
 async def test_without_its_schema_an_api_says_what_to_do_and_serves_once_it_is_there(
     bare_database_url: str, redis_url: str
 ) -> None:
+    newest, invited = known()[-1].version, token("rytask_inv_")
     with capture_logs() as logs:
         async with (
             app.api(Settings.read(environ(bare_database_url, redis_url, 9))) as api,
@@ -75,12 +77,19 @@ async def test_without_its_schema_an_api_says_what_to_do_and_serves_once_it_is_t
             refused = await client.post(setup, json=FOUNDER)
             assert refused.status_code == 503
             assert "Run `rytask migrate`" in refused.json()["detail"]
+            assert (await client.get(f"/api/v1/invites/{invited}")).status_code == 503
             await migrate(bare_database_url)
             assert (await client.get(ready)).status_code == 200
             assert (await client.post(setup, json=FOUNDER)).status_code == 201
             await asyncio.sleep(0.6)  # until it has looked again
-    (unavailable,) = [log for log in logs if log["event"] == "request.unavailable"]
-    assert "does not exist" in unavailable["error"]
+            connection = await asyncpg.connect(bare_database_url)
+            await connection.execute("DELETE FROM schema_migrations WHERE version = $1", newest)
+            await connection.close()
+            assert (await client.get(ready)).status_code == 503
+    unavailable = [log for log in logs if log["event"] == "request.unavailable"]
+    assert [log["route"] for log in unavailable] == ["/api/v1/setup", "/api/v1/invites/{token}"]
+    assert all("does not exist" in log["error"] for log in unavailable)
+    assert invited not in str(logs)
     told = [log["event"] for log in logs if log["event"].startswith("database.")]
     assert told == ["database.away", "database.back"]
 

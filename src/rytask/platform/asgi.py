@@ -86,7 +86,7 @@ class Application:
                 log.warning(
                     "request.unavailable",
                     request_id=request.id,
-                    path=request.path,
+                    route=endpoint and endpoint.route.path,
                     why=refused.message,
                     error=str(refused.__cause__ or ""),
                 )
@@ -95,7 +95,9 @@ class Application:
             self.in_flight -= 1
             return None
         except Exception:
-            log.exception("request.failed", request_id=request.id, path=request.path)
+            # Not the path: an invitation's has its token, and any may have control characters.
+            route = endpoint and endpoint.route.path
+            log.exception("request.failed", request_id=request.id, route=route)
             answer = problems.failure(request)
         try:
             await _send(answer, headers, send, head=request.method == "HEAD")
