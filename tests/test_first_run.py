@@ -1,4 +1,4 @@
-"""The first run, on a database of its own: an installation has one, however it goes on."""
+"""An installation as a whole, on a database of its own: the first run, and migrations."""
 
 import asyncio
 import os
@@ -116,3 +116,22 @@ async def test_the_first_run_is_over_for_good_and_the_shell_is_the_way_back(
     assert (await client.post("/auth/login", json=login)).status_code == 200
     said = await rytask(fresh_database_url, *options, "--owner-email=olive@example.com")
     assert "has an account already" in said
+
+
+async def test_a_migration_under_traffic_fails_no_write(
+    client: httpx.AsyncClient, fresh_database_url: str
+) -> None:
+    founded = (await client.post("/setup", json=FOUNDER)).json()
+    client.headers["authorization"] = f"Bearer {founded['accessToken']}"
+    [project] = (await client.get("/projects")).json()["data"]
+    body = {"projectId": project["id"], "title": "Fix the door"}
+
+    async def create_some() -> set[int]:
+        made = await asyncio.gather(*(client.post("/work-items", json=body) for _ in range(20)))
+        return {answer.status_code for answer in made}
+
+    assert await create_some() == {201}
+    connection = await asyncpg.connect(fresh_database_url)
+    await connection.execute("ALTER TABLE projects ALTER COLUMN key_prefix TYPE varchar(50)")
+    await connection.close()
+    assert await create_some() == {201}

@@ -36,7 +36,11 @@ _AWAY = (
 )
 
 
-RETRYABLE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+RETRYABLE = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.InvalidCachedStatementError,  # a migration has changed what a statement returns
+)
 """The whole unit of work may be run again after one of these."""
 
 
