@@ -1,4 +1,4 @@
-"""`make bench`: what requests and captures cost, beside a bare ceiling in the same run.
+"""`make bench`: what requests and captures cost, beside bare ceilings in the same run.
 
 The server has one core; the load, PostgreSQL and Redis share another. Ratios hold on any machine,
 the rest depends on this one.
@@ -77,12 +77,13 @@ class Bench:
     async def _requests(self, ground: rig.Ground, api: rig.Process, stack: ExitStack) -> None:
         bare = cases.ceiling_of(ground, stack)
         await bare.ready(cases.ceiling.HEALTH)
+        servers = cases.Servers(api, bare, await rig.PostgresServer.of(ground.database_url))
         size = self._size
         for case in cases.cases(ground, await ground.sign_in(api.port), self._slack):
             if self._wanted(case.name):
                 _tell(f"{case.name} at {ground.items:,} items")
                 self.results.rounds += await cases.measure(
-                    ground, case, api, bare, rounds=size.rounds, seconds=size.seconds
+                    ground, case, servers, rounds=size.rounds, seconds=size.seconds
                 )
 
     async def _captures(self, env: dict[str, str], ground: rig.Ground, api: rig.Process) -> None:

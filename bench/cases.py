@@ -1,10 +1,11 @@
-"""The requests that are measured, one at a time, the ceiling's beside the application's."""
+"""The requests that are measured, one at a time, the ceilings' beside the application's."""
 
 import itertools
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 from uuid import UUID, uuid4
 
 from tests.fake_slack import FakeSlack
@@ -17,13 +18,17 @@ _JSON = {"content-type": "application/json"}
 _WARM_UP = 0.3
 
 
+Side = Literal["app", "replay", "insert"]
+"""The application, or a ceiling: its statements replayed, or one bare INSERT."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """A request, and its like for the ceiling."""
+    """A request, and its likes for the ceilings."""
 
     name: str
     ask: Request
-    bare: Request | None = None
+    ceilings: Mapping[Side, Request] = field(default_factory=dict)
     writes: bool = False
 
 
@@ -33,12 +38,23 @@ class Round:
 
     case: str
     items: int
-    side: str
+    side: Side
     cpu: float
+    postgres_cpu: float | None
+    """None where PostgreSQL runs on another machine."""
     rate: float
     p50: float
     p99: float
     failed: int
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What answers: the application, the ceilings, and the PostgreSQL of both."""
+
+    api: rig.Process
+    bare: rig.Process
+    postgres: rig.PostgresServer
 
 
 def cases(ground: rig.Ground, token: str, slack: FakeSlack) -> list[Case]:
@@ -46,50 +62,55 @@ def cases(ground: rig.Ground, token: str, slack: FakeSlack) -> list[Case]:
     jwt = {"authorization": f"Bearer {token}"}
     pat = {"authorization": f"Bearer {ground.pat}"}
     login = json.dumps({"email": rig.EMAIL, "password": rig.PASSWORD}).encode()
-    new = new_item(ground)
+    titled, full = new_items(ground)
+
+    def create(body: bytes, nth: int) -> Case:
+        ceilings: dict[Side, Request] = {
+            "replay": _same("POST", f"{ceiling.ITEMS}/{nth}", _JSON, body),
+            "insert": _same("POST", f"{ceiling.INSERT}/{nth}", _JSON, body),
+        }
+        ask = _same("POST", _ITEMS, {**jwt, **_JSON}, body)
+        return Case(CREATES[nth], ask, ceilings, writes=True)
 
     def create_keyed() -> bytes:
-        return request("POST", _ITEMS, {**jwt, **_JSON, "idempotency-key": uuid4().hex}, new)
+        return request("POST", _ITEMS, {**jwt, **_JSON, "idempotency-key": uuid4().hex}, full)
 
     return [
-        Case("health", _same("GET", "/healthz"), _same("GET", ceiling.HEALTH)),
+        Case("health", _same("GET", "/healthz"), {"replay": _same("GET", ceiling.HEALTH)}),
         Case(
             "get item, JWT",
             _each(ground.item_ids, _ITEMS, jwt),
-            _each(ground.item_ids, ceiling.ITEMS),
+            {"replay": _each(ground.item_ids, ceiling.ITEMS)},
         ),
         Case("get item, PAT", _each(ground.item_ids, _ITEMS, pat)),
         Case(
             "list of 50",
             _same("GET", f"{_ITEMS}?projectId={ground.project_id}&limit=50", jwt),
-            _same("GET", ceiling.ITEMS),
+            {"replay": _same("GET", ceiling.ITEMS)},
         ),
-        Case(
-            "create",
-            _same("POST", _ITEMS, {**jwt, **_JSON}, new),
-            _same("POST", ceiling.ITEMS, _JSON, new),
-            writes=True,
-        ),
+        create(titled, 0),
+        create(full, 1),
         Case("create with key", create_keyed, writes=True),
         Case("login", _same("POST", "/api/v1/auth/login", _JSON, login)),
         Case("Slack acknowledgement", captures.commands(slack), writes=True),
     ]
 
 
-def new_item(ground: rig.Ground) -> bytes:
-    """What is sent to create an item such as people make."""
-    return json.dumps(
-        {
-            "projectId": str(ground.project_id),
-            "title": "Fix login when the clock is wrong",
-            "description": "It fails after an hour and says nothing about why. " * 4,
-            "priority": "HIGH",
-            "assigneeId": str(ground.user_id),
-            "labelIds": [str(ground.label_id)],
-            "estimateValue": 2,
-            "dueDate": "2030-01-31",
-        }
-    ).encode()
+CREATES = ("create, title", "create, all fields")
+
+
+def new_items(ground: rig.Ground) -> tuple[bytes, bytes]:
+    """What is sent to create an item: the least, and all that people usually say."""
+    least = {"projectId": str(ground.project_id), "title": "Fix login when the clock is wrong"}
+    more = {
+        "description": "It fails after an hour and says nothing about why. " * 4,
+        "priority": "HIGH",
+        "assigneeId": str(ground.user_id),
+        "labelIds": [str(ground.label_id)],
+        "estimateValue": 2,
+        "dueDate": "2030-01-31",
+    }
+    return json.dumps(least).encode(), json.dumps({**least, **more}).encode()
 
 
 def _same(
@@ -107,28 +128,28 @@ def _each(ids: Sequence[UUID], path: str, headers: Mapping[str, str] | None = No
 async def measure(
     ground: rig.Ground,
     case: Case,
-    api: rig.Process,
-    bare: rig.Process,
+    servers: Servers,
     *,
     rounds: int,
     seconds: float,
 ) -> list[Round]:
-    """Look at the ceiling and at the application in turn."""
-    seen = []
-    for _ in range(rounds):
-        if case.bare is not None:
-            seen.append(await _look(ground, case, "ceiling", bare, case.bare, seconds))
-        seen.append(await _look(ground, case, "app", api, case.ask, seconds))
-    return seen
+    """Look at the ceilings and at the application in turn."""
+    sides: dict[Side, Request] = {**case.ceilings, "app": case.ask}
+    return [
+        await _look(ground, case, side, servers, ask, seconds)
+        for _ in range(rounds)
+        for side, ask in sides.items()
+    ]
 
 
 async def _look(
-    ground: rig.Ground, case: Case, side: str, server: rig.Process, ask: Request, seconds: float
+    ground: rig.Ground, case: Case, side: Side, servers: Servers, ask: Request, seconds: float
 ) -> Round:
+    server = servers.api if side == "app" else servers.bare
     await closed(server.port, ask, seconds=_WARM_UP)
-    before = server.cpu
+    before, postgres_before = server.cpu, servers.postgres.cpu
     seen = await closed(server.port, ask, seconds=seconds)
-    cpu = server.cpu - before
+    cpu, postgres_cpu = server.cpu - before, servers.postgres.cpu_since(postgres_before)
     if case.writes:
         await ground.sweep()
     return Round(
@@ -136,6 +157,7 @@ async def _look(
         items=ground.items,
         side=side,
         cpu=cpu / seen.count * 1e6,
+        postgres_cpu=None if postgres_cpu is None else postgres_cpu / seen.count * 1e6,
         rate=seen.rate,
         p50=seen.percentile(0.5) * 1e3,
         p99=seen.percentile(0.99) * 1e3,
@@ -144,8 +166,9 @@ async def _look(
 
 
 def ceiling_of(ground: rig.Ground, stack: ExitStack) -> rig.Process:
-    """Run the ceiling on the same ground."""
+    """Run the ceilings on the same ground."""
     port = rig.free_port()
+    bodies = [argument for body in new_items(ground) for argument in ("--body", body.decode())]
     return stack.enter_context(
         rig.process(
             "bench.ceiling",
@@ -153,7 +176,7 @@ def ceiling_of(ground: rig.Ground, stack: ExitStack) -> rig.Process:
             *("--org-id", str(ground.org_id)),
             *("--user-id", str(ground.user_id)),
             *("--item-id", str(ground.item_ids[0])),
-            *("--body", new_item(ground).decode()),
+            *bodies,
             env={"DATABASE_URL": ground.database_url},
             port=port,
         )

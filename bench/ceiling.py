@@ -1,13 +1,17 @@
-"""The ceiling: the same statements and the same answers, from a bare ASGI function.
+"""The ceilings: the same statements and the same answers, from a bare ASGI function.
 
 It replays what the application is seen to send to PostgreSQL, so the two cannot drift apart. It
 has no tokens, no limits and no checks, and Granian serves it exactly as it serves the application.
+
+A replay is as expensive as what it replays. So a create has a second, independent ceiling: BEGIN,
+one INSERT of the row that the application made, COMMIT.
 """
 
 import argparse
 import gc
+import itertools
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,8 +36,10 @@ from rytask.platform.http import Data, PageInfo
 from rytask.platform.ids import OrgId, UserId, new_id
 from rytask.platform.work import Actor, Reading, Work
 
-HEALTH, ITEMS = "/health", "/items"
+HEALTH, ITEMS, INSERT = "/health", "/items", "/insert"
 _POOL_SIZE = 10
+_Create = Callable[[bytes], Awaitable[Created]]
+_free_numbers = itertools.count(1_000_000_000)
 
 
 @dataclass(frozen=True)
@@ -116,48 +122,76 @@ class _TapedDatabase:
 
 
 @dataclass(frozen=True)
+class Creation:
+    """What creating an item sends, what it answered, and the row that it made."""
+
+    sent: list[Statement]
+    answer: Created
+    row: dict[str, object]
+
+
+@dataclass(frozen=True)
 class Tapes:
-    """What the three use cases send, and what they answered."""
+    """What the use cases send, and what they answered."""
 
     item: list[Statement]
     item_id: UUID
     listed: list[Statement]
     page_size: int
-    created: list[Statement]
-    new: Created
+    creations: list[Creation]
 
 
-async def tapes(database_url: str, actor: Actor, item_id: UUID, new: NewItem) -> Tapes:
+async def tapes(
+    database_url: str, actor: Actor, item_id: UUID, new_items: Sequence[NewItem]
+) -> Tapes:
     """Run each use case once and note what it sends."""
     database = await Database.connect(database_url)
     item: list[Statement] = []
     listed: list[Statement] = []
-    created: list[Statement] = []
     now = datetime.now(UTC)
-    query = ItemsQuery(project_id=new.project_id)
+    query = ItemsQuery(project_id=new_items[0].project_id)
     await service.get(Reading(_Taped(database.reader, item), actor, now), item_id)
     await service.list_items(Reading(_Taped(database.reader, listed), actor, now), query)
+    creations = [await _creation(database, database_url, actor, new) for new in new_items]
+    await database.close()
+    return Tapes(item, item_id, listed, query.limit, creations)
+
+
+async def _creation(database: Database, database_url: str, actor: Actor, new: NewItem) -> Creation:
+    sent: list[Statement] = []
     work = Work(
-        _TapedDatabase(database, created),  # type: ignore[arg-type]
+        _TapedDatabase(database, sent),  # type: ignore[arg-type]
         heard=reactions.heard(),
         attempts=jobs.attempts_of,
         hint=lambda: None,
     )
     async with work.writing(actor) as ctx:
         made = await service.create(ctx, new)
-    await database.close()
-    return Tapes(item, item_id, listed, query.limit, created, made)
+    return Creation(sent, made, await _row(database_url, made.data.id))
+
+
+async def _row(database_url: str, item_id: UUID) -> dict[str, object]:
+    """The columns of an item's row that are written, whichever the table has."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        record = await connection.fetchrow("SELECT * FROM work_items WHERE id = $1", item_id)
+        generated = await connection.fetch(
+            "SELECT attname FROM pg_attribute"
+            " WHERE attrelid = 'work_items'::regclass AND attgenerated <> ''"
+        )
+    finally:
+        await connection.close()
+    assert record is not None
+    left_out = {name for (name,) in generated}
+    return {name: value for name, value in record.items() if name not in left_out}
 
 
 async def application(database_url: str, tapes: Tapes) -> Any:
     """The ASGI function, on pools like those of the application."""
     reading, writing = await _pool(database_url, "on"), await _pool(database_url, "off")
     apart = await _pool(database_url, "off", synchronous_commit="off")
-    template = tapes.new.data
     (one,), (many,) = tapes.item, tapes.listed
     find = one.about(tapes.item_id)
-    numbered = (template.number, template.position)
-    steps = [(s.apart, s.about(template.id, numbered)) for s in tapes.created]
 
     async def item(item_id: UUID) -> object:
         record = await find(reading, item_id)
@@ -168,17 +202,14 @@ async def application(database_url: str, tapes: Tapes) -> Any:
         rows = [WorkItem(*record) for record in records[: tapes.page_size]]
         return ItemPage(rows, PageInfo("cursor", True))
 
-    async def create(body: bytes) -> object:
-        msgspec.json.decode(body)
-        new = new_id()
-        place: Any = None
-        async with writing.acquire() as connection, connection.transaction():
-            for is_apart, send in steps:
-                if is_apart:
-                    place = await send(apart, new)
-                else:
-                    await send(connection, new, place)
-        return Created(replace(template, id=new, number=place[0], position=place[1]))
+    creates = {
+        f"{path}/{n}": create
+        for n, creation in enumerate(tapes.creations)
+        for path, create in (
+            (ITEMS, _replayed(creation, writing, apart)),
+            (INSERT, _inserted(creation, writing)),
+        )
+    }
 
     async def bare(scope: Any, receive: Any, send: Any) -> None:
         path: str = scope["path"]
@@ -187,7 +218,7 @@ async def application(database_url: str, tapes: Tapes) -> Any:
             answer: object = {"status": "ok", "uptimeSeconds": 1, "version": "0"}
         elif scope["method"] == "POST":
             status = 201
-            answer = await create((await receive())["body"])
+            answer = await creates[path]((await receive())["body"])
         elif path == ITEMS:
             answer = await items()
         else:
@@ -201,6 +232,45 @@ async def application(database_url: str, tapes: Tapes) -> Any:
         await send({"type": "http.response.body", "body": content, "more_body": False})
 
     return bare
+
+
+def _replayed(creation: Creation, writing: asyncpg.Pool, apart: asyncpg.Pool) -> _Create:
+    """All that the application sends."""
+    template = creation.answer.data
+    numbered = (template.number, template.position)
+    steps = [(s.apart, s.about(template.id, numbered)) for s in creation.sent]
+
+    async def create(body: bytes) -> Created:
+        msgspec.json.decode(body)
+        new = new_id()
+        place: Any = None
+        async with writing.acquire() as connection, connection.transaction():
+            for is_apart, send in steps:
+                if is_apart:
+                    place = await send(apart, new)
+                else:
+                    await send(connection, new, place)
+        return Created(replace(template, id=new, number=place[0], position=place[1]))
+
+    return create
+
+
+def _inserted(creation: Creation, writing: asyncpg.Pool) -> _Create:
+    """The row of the item and nothing else."""
+    template = creation.answer.data
+    names = ", ".join(f'"{name}"' for name in creation.row)
+    values = ", ".join(f"${n}" for n in range(1, len(creation.row) + 1))
+    sql = f"INSERT INTO work_items ({names}) VALUES ({values})"  # noqa: S608 - names of columns
+
+    async def create(body: bytes) -> Created:
+        msgspec.json.decode(body)
+        new, number = new_id(), next(_free_numbers)
+        row = {**creation.row, "id": new, "number": number}
+        async with writing.acquire() as connection, connection.transaction():
+            await connection.execute(sql, *row.values())
+        return Created(replace(template, id=new, number=number))
+
+    return create
 
 
 async def _pool(database_url: str, read_only: str, **more: str) -> asyncpg.Pool:
@@ -228,7 +298,7 @@ async def _no_reset(connection: asyncpg.Connection) -> None:
     return None
 
 
-async def _serve(port: int, org_id: UUID, user_id: UUID, item_id: UUID, body: str) -> None:
+async def _serve(port: int, org_id: UUID, user_id: UUID, item_id: UUID, bodies: list[str]) -> None:
     actor = Actor(
         org_id=OrgId(org_id),
         user_id=UserId(user_id),
@@ -237,7 +307,8 @@ async def _serve(port: int, org_id: UUID, user_id: UUID, item_id: UUID, body: st
         source="WEB",
     )
     database_url = os.environ["DATABASE_URL"]
-    taped = await tapes(database_url, actor, item_id, msgspec.json.decode(body, type=NewItem))
+    new_items = [msgspec.json.decode(body, type=NewItem) for body in bodies]
+    taped = await tapes(database_url, actor, item_id, new_items)
     server = Server(
         await application(database_url, taped),
         address="127.0.0.1",
@@ -258,6 +329,6 @@ if __name__ == "__main__":
     parser.add_argument("--org-id", type=UUID, required=True)
     parser.add_argument("--user-id", type=UUID, required=True)
     parser.add_argument("--item-id", type=UUID, required=True)
-    parser.add_argument("--body", required=True, help="what is sent to create an item")
+    parser.add_argument("--body", action="append", help="what is sent to create an item")
     given = parser.parse_args()
     uvloop.run(_serve(given.port, given.org_id, given.user_id, given.item_id, given.body))

@@ -70,6 +70,48 @@ class Process:
         raise TimeoutError(f"{path} of process {self.pid} did not become 200")
 
 
+@dataclass(frozen=True)
+class PostgresServer:
+    """The processes of a PostgreSQL server on this machine; without any when it is on another."""
+
+    postmaster: int | None
+
+    @classmethod
+    async def of(cls, database_url: str) -> "PostgresServer":
+        """Find the server of a database by one of its backends."""
+        connection = await asyncpg.connect(database_url)
+        try:
+            backend = Path(f"/proc/{connection.get_server_pid()}")
+            with suppress(OSError):
+                if (backend / "cmdline").read_text().startswith("postgres:"):
+                    return cls(_parent(backend))
+        finally:
+            await connection.close()
+        return cls(None)
+
+    @property
+    def cpu(self) -> Mapping[int, float]:
+        """Seconds of CPU that each process has used, by its id."""
+        used: dict[int, float] = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it may end while we look
+                if self.postmaster in (int(folder.name), _parent(folder)):
+                    used[int(folder.name)] = (
+                        int((folder / "schedstat").read_text().split()[0]) / 1e9
+                    )
+        return used
+
+    def cpu_since(self, before: Mapping[int, float]) -> float | None:
+        """Seconds of CPU that all processes have used since then; what has ended is not counted."""
+        if self.postmaster is None:
+            return None
+        return sum(used - before.get(pid, 0.0) for pid, used in self.cpu.items())
+
+
+def _parent(folder: Path) -> int:
+    return int((folder / "stat").read_text().rpartition(") ")[2].split()[1])
+
+
 @contextmanager
 def process(
     *command: str, env: Mapping[str, str], port: int, cores: set[int] = SERVER

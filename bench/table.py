@@ -3,20 +3,20 @@
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from bench.captures import Backlog
-from bench.cases import Round
+from bench.cases import Round, Side
 
 REFERENCE = {
     "health": 103,
     "get item, JWT": 1_095,
     "get item, PAT": 1_730,
     "list of 50": 1_615,
-    "create": 2_200,
+    "create, all fields": 2_200,
     "create with key": 2_206,
     "login": 31_300,
     "Slack acknowledgement": 545,
@@ -60,12 +60,13 @@ class Results:
     def raw(self) -> dict[str, Any]:
         return asdict(self)
 
-    def median(self, case: str, items: int, side: str, figure: str) -> float | None:
+    def median(self, case: str, items: int, side: Side, figure: str) -> float | None:
         """The median of a figure over the rounds, if there were any."""
         found = [
-            getattr(one, figure)
+            value
             for one in self.rounds
             if (one.case, one.items, one.side) == (case, items, side)
+            and (value := getattr(one, figure)) is not None
         ]
         return statistics.median(found) if found else None
 
@@ -97,37 +98,56 @@ def table(results: Results, items: Sequence[int], *, size: str, seconds: float) 
         "",
         f"{size}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {seconds:.0f} s; {os.cpu_count()} cores,"
         f" Python {platform.python_version()}, load average {load}; {results.failed} errors.",
-        "CPU is that of the API process. Medians of rounds that alternate with the ceiling's.",
+        "API is the CPU of the API process, PG that of all processes of PostgreSQL, for a request;",
+        "a ratio is the application's by the ceiling's. Medians of rounds that alternate.",
     ]
     return "\n".join(lines)
 
 
 def _requests(results: Results, items: Sequence[int]) -> list[str]:
     lines = [
-        f"{'request':<22}{'items':>8}{'CPU µs':>9}{'ceiling':>9}{'ratio':>7}{'req/s':>8}"
+        f"{'request':<22}{'items':>8}{'API µs':>8}{'ratio':>7}{'PG µs':>8}{'ratio':>7}{'req/s':>8}"
         f"{'p50 ms':>8}{'p99 ms':>8}{'reference':>11}{'less':>7}",
     ]
     for case in dict.fromkeys(one.case for one in results.rounds):
         for count in items:
-            lines.append(_line(results, case, count))
+            lines += _lines(results, case, count)
         few, many = (results.median(case, count, "app", "cpu") for count in (items[0], items[-1]))
         if few and many:
-            lines[-1] += f"   {many / few:.2f} × the cost at {items[0]:,}"
+            lines.append(f"  {many / few:.2f} × the API's cost at {items[0]:,}")
     return [*lines, ""]
 
 
-def _line(results: Results, case: str, items: int) -> str:
-    cpu = results.median(case, items, "app", "cpu") or 0.0
-    bare = results.median(case, items, "ceiling", "cpu")
-    rate, p50, p99 = (
-        results.median(case, items, "app", it) or 0.0 for it in ("rate", "p50", "p99")
+_CEILINGS: Mapping[Side, str] = {
+    "replay": "  the same statements",
+    "insert": "  one bare INSERT",
+}
+
+
+def _lines(results: Results, case: str, items: int) -> Iterator[str]:
+    """The application, and each ceiling with how many times as much the application takes."""
+    cpu, postgres, rate, p50, p99 = (
+        results.median(case, items, "app", figure)
+        for figure in ("cpu", "postgres_cpu", "rate", "p50", "p99")
     )
-    reference = REFERENCE[case]
-    beside = f"{bare:9.0f}{cpu / bare:7.2f}" if bare else " " * 16
-    return (
-        f"{case:<22}{items:>8,}{cpu:9.0f}{beside}{rate:8.0f}{p50:8.2f}{p99:8.2f}"
-        f"{reference:11,}{reference / cpu:6.1f}×"
+    if cpu is None:
+        return
+    reference = REFERENCE.get(case)
+    beside = f"{reference:11,}{reference / cpu:6.1f}×" if reference else ""
+    yield (
+        f"{case:<22}{items:>8,}{cpu:8.0f}{'':7}{_number(postgres)}{'':7}{rate:8.0f}"
+        f"{p50:8.2f}{p99:8.2f}{beside}"
     )
+    for side, name in _CEILINGS.items():
+        bare = results.median(case, items, side, "cpu")
+        bare_postgres = results.median(case, items, side, "postgres_cpu")
+        if bare:
+            more = f"{postgres / bare_postgres:7.2f}" if postgres and bare_postgres else ""
+            yield f"{name:<30}{bare:8.0f}{cpu / bare:7.2f}{_number(bare_postgres)}{more}"
+
+
+def _number(microseconds: float | None) -> str:
+    return f"{'-':>8}" if microseconds is None else f"{microseconds:8.0f}"
 
 
 def _middle(values: Iterable[float]) -> float:
