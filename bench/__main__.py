@@ -65,31 +65,31 @@ class Bench:
         with ExitStack() as stack:
             api = stack.enter_context(rig.api(env))
             await api.ready()
-            _tell(f"filling a project with {items:,} items")
-            ground = await rig.lay(url, api.port, self._slack, items)
-            await captures.settle(env, self._slack, api.port)
-            await self._requests(ground, api, stack)
+            _print(f"filling a project with {items:,} items")
+            dataset = await rig.prepare(url, api.port, self._slack, items)
+            await captures.wait_until_idle(env, self._slack, api.port)
+            await self._requests(dataset, api, stack)
             if items == ITEMS[-1]:
-                await self._captures(env, ground, api)
+                await self._captures(env, dataset, api)
         if items == ITEMS[-1]:
             await self._boots(env)
 
-    async def _requests(self, ground: rig.Ground, api: rig.Process, stack: ExitStack) -> None:
-        bare = cases.ceiling_of(ground, stack)
+    async def _requests(self, dataset: rig.Dataset, api: rig.Process, stack: ExitStack) -> None:
+        bare = cases.ceiling_of(dataset, stack)
         await bare.ready(cases.ceiling.HEALTH)
-        servers = cases.Servers(api, bare, await rig.PostgresServer.of(ground.database_url))
+        servers = cases.Servers(api, bare, await rig.PostgresServer.of(dataset.database_url))
         size = self._size
-        for case in cases.cases(ground, await ground.sign_in(api.port), self._slack):
+        for case in cases.cases(dataset, await dataset.sign_in(api.port), self._slack):
             if self._wanted(case.name):
-                _tell(f"{case.name} at {ground.items:,} items")
+                _print(f"{case.name} at {dataset.items:,} items")
                 self.results.rounds += await cases.measure(
-                    ground, case, servers, rounds=size.rounds, seconds=size.seconds
+                    dataset, case, servers, rounds=size.rounds, seconds=size.seconds
                 )
 
-    async def _captures(self, env: dict[str, str], ground: rig.Ground, api: rig.Process) -> None:
+    async def _captures(self, env: dict[str, str], dataset: rig.Dataset, api: rig.Process) -> None:
         if self._wanted("captures"):
             for workers in (1, 2):
-                _tell(f"captures with {workers} worker(s)")
+                _print(f"captures with {workers} worker(s)")
                 self.results.backlogs.append(
                     await captures.backlog(
                         env,
@@ -99,9 +99,9 @@ class Bench:
                         captures=self._size.captures,
                     )
                 )
-                await ground.sweep()
+                await dataset.delete_new_rows()
         if self._wanted("paced"):
-            _tell("acknowledgements at 100 a second")
+            _print("acknowledgements at 100 a second")
             seen = await captures.acknowledged(
                 env, self._slack, api.port, rate=100, seconds=self._size.paced
             )
@@ -116,7 +116,7 @@ class Bench:
         for role, start in (("api", rig.api), ("worker", rig.worker)):
             if not self._wanted("boot"):
                 continue
-            _tell(f"booting the {role}")
+            _print(f"booting the {role}")
             for _ in range(self._size.boots):
                 began = time.perf_counter()
                 with start(env) as process:
@@ -136,7 +136,7 @@ async def main(size: str, only: list[str], file: Path | None) -> int:
         server_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
         if not (server_url and redis_url):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rytask-bench-"))
-            _tell("starting PostgreSQL and Redis")
+            _print("starting PostgreSQL and Redis")
             started = stack.enter_context(engines.running(Path(folder) / "data"))
             server_url, redis_url = started.database_url, started.redis_url
         bench = Bench(SIZES[size], only, redis_url, slack)
@@ -148,7 +148,7 @@ async def main(size: str, only: list[str], file: Path | None) -> int:
     return 1 if results.failed else 0
 
 
-def _tell(what: str) -> None:
+def _print(what: str) -> None:
     print(f"{time.monotonic() - _BEGAN:5.0f} s  {what}", file=sys.stderr, flush=True)
 
 

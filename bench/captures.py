@@ -12,8 +12,8 @@ from tests.fake_slack import FakeSlack, signed
 
 from bench import rig
 from bench.load import Request, Seen, closed, paced, request
-from rytask.platform.hint import CHANNEL
-from rytask.platform.redis_client import QuickRedis
+from rytask.platform.redis_client import RequestRedis
+from rytask.platform.worker_notifier import CHANNEL
 
 PATH = "/api/v1/integrations/slack/commands"
 _LINE = "Fix login {} @olive ~2h #bug !high ^friday"
@@ -46,7 +46,7 @@ def commands(slack: FakeSlack, count: int | None = None) -> Request:
     return make
 
 
-async def settle(env: Mapping[str, str], slack: FakeSlack, port: int) -> None:
+async def wait_until_idle(env: Mapping[str, str], slack: FakeSlack, port: int) -> None:
     """Carry out what waits, the first look at the people in Slack included."""
     with rig.worker(env) as worker:
         await worker.ready()
@@ -64,7 +64,7 @@ async def backlog(
     accepted = await closed(port, commands(slack, captures))
     assert accepted.good == captures, accepted.statuses
     connection = await asyncpg.connect(env["DATABASE_URL"])
-    redis = QuickRedis(env["REDIS_URL"])
+    redis = RequestRedis(env["REDIS_URL"])
     try:
         await connection.execute("UPDATE jobs SET due_at = now() + interval '1 day'")
         with ExitStack() as stack:

@@ -57,12 +57,12 @@ class Servers:
     postgres: rig.PostgresServer
 
 
-def cases(ground: rig.Ground, token: str, slack: FakeSlack) -> list[Case]:
+def cases(dataset: rig.Dataset, token: str, slack: FakeSlack) -> list[Case]:
     """Every request that is measured."""
     jwt = {"authorization": f"Bearer {token}"}
-    pat = {"authorization": f"Bearer {ground.pat}"}
+    pat = {"authorization": f"Bearer {dataset.pat}"}
     login = json.dumps({"email": rig.EMAIL, "password": rig.PASSWORD}).encode()
-    titled, full = new_items(ground)
+    titled, full = new_items(dataset)
 
     def create(body: bytes, nth: int) -> Case:
         ceilings: dict[Side, Request] = {
@@ -79,13 +79,13 @@ def cases(ground: rig.Ground, token: str, slack: FakeSlack) -> list[Case]:
         Case("health", _same("GET", "/healthz"), {"replay": _same("GET", ceiling.HEALTH)}),
         Case(
             "get item, JWT",
-            _each(ground.item_ids, _ITEMS, jwt),
-            {"replay": _each(ground.item_ids, ceiling.ITEMS)},
+            _each(dataset.item_ids, _ITEMS, jwt),
+            {"replay": _each(dataset.item_ids, ceiling.ITEMS)},
         ),
-        Case("get item, PAT", _each(ground.item_ids, _ITEMS, pat)),
+        Case("get item, PAT", _each(dataset.item_ids, _ITEMS, pat)),
         Case(
             "list of 50",
-            _same("GET", f"{_ITEMS}?projectId={ground.project_id}&limit=50", jwt),
+            _same("GET", f"{_ITEMS}?projectId={dataset.project_id}&limit=50", jwt),
             {"replay": _same("GET", ceiling.ITEMS)},
         ),
         create(titled, 0),
@@ -99,14 +99,14 @@ def cases(ground: rig.Ground, token: str, slack: FakeSlack) -> list[Case]:
 CREATES = ("create, title", "create, all fields")
 
 
-def new_items(ground: rig.Ground) -> tuple[bytes, bytes]:
+def new_items(dataset: rig.Dataset) -> tuple[bytes, bytes]:
     """What is sent to create an item: the least, and all that people usually say."""
-    least = {"projectId": str(ground.project_id), "title": "Fix login when the clock is wrong"}
+    least = {"projectId": str(dataset.project_id), "title": "Fix login when the clock is wrong"}
     more = {
         "description": "It fails after an hour and says nothing about why. " * 4,
         "priority": "HIGH",
-        "assigneeId": str(ground.user_id),
-        "labelIds": [str(ground.label_id)],
+        "assigneeId": str(dataset.user_id),
+        "labelIds": [str(dataset.label_id)],
         "estimateValue": 2,
         "dueDate": "2030-01-31",
     }
@@ -126,7 +126,7 @@ def _each(ids: Sequence[UUID], path: str, headers: Mapping[str, str] | None = No
 
 
 async def measure(
-    ground: rig.Ground,
+    dataset: rig.Dataset,
     case: Case,
     servers: Servers,
     *,
@@ -136,14 +136,14 @@ async def measure(
     """Look at the ceilings and at the application in turn."""
     sides: dict[Side, Request] = {**case.ceilings, "app": case.ask}
     return [
-        await _look(ground, case, side, servers, ask, seconds)
+        await _measure_side(dataset, case, side, servers, ask, seconds)
         for _ in range(rounds)
         for side, ask in sides.items()
     ]
 
 
-async def _look(
-    ground: rig.Ground, case: Case, side: Side, servers: Servers, ask: Request, seconds: float
+async def _measure_side(
+    dataset: rig.Dataset, case: Case, side: Side, servers: Servers, ask: Request, seconds: float
 ) -> Round:
     server = servers.api if side == "app" else servers.bare
     await closed(server.port, ask, seconds=_WARM_UP)
@@ -151,10 +151,10 @@ async def _look(
     seen = await closed(server.port, ask, seconds=seconds)
     cpu, postgres_cpu = server.cpu - before, servers.postgres.cpu_since(postgres_before)
     if case.writes:
-        await ground.sweep()
+        await dataset.delete_new_rows()
     return Round(
         case=case.name,
-        items=ground.items,
+        items=dataset.items,
         side=side,
         cpu=cpu / seen.count * 1e6,
         postgres_cpu=None if postgres_cpu is None else postgres_cpu / seen.count * 1e6,
@@ -165,19 +165,19 @@ async def _look(
     )
 
 
-def ceiling_of(ground: rig.Ground, stack: ExitStack) -> rig.Process:
+def ceiling_of(dataset: rig.Dataset, stack: ExitStack) -> rig.Process:
     """Run the ceilings on the same ground."""
     port = rig.free_port()
-    bodies = [argument for body in new_items(ground) for argument in ("--body", body.decode())]
+    bodies = [argument for body in new_items(dataset) for argument in ("--body", body.decode())]
     return stack.enter_context(
         rig.process(
             "bench.ceiling",
             *("--port", str(port)),
-            *("--org-id", str(ground.org_id)),
-            *("--user-id", str(ground.user_id)),
-            *("--item-id", str(ground.item_ids[0])),
+            *("--org-id", str(dataset.org_id)),
+            *("--user-id", str(dataset.user_id)),
+            *("--item-id", str(dataset.item_ids[0])),
             *bodies,
-            env={"DATABASE_URL": ground.database_url},
+            env={"DATABASE_URL": dataset.database_url},
             port=port,
         )
     )

@@ -49,7 +49,7 @@ class Statement:
     method: str
     sql: str
     values: tuple[object, ...]
-    apart: bool = False
+    autocommit: bool = False
 
     async def run(self, on: Any) -> Any:
         """Send it again."""
@@ -67,9 +67,9 @@ class Statement:
         single = [n for n, value in enumerate(template) if value == old]
         many = [n for n, value in enumerate(template) if isinstance(value, list) and old in value]
 
-        async def run(on: Any, new: UUID, place: Any = ()) -> Any:
+        async def run(on: Any, new: UUID, slot: Any = ()) -> Any:
             values = template.copy()
-            for found, value in zip(places, place or (), strict=False):
+            for found, value in zip(places, slot or (), strict=False):
                 for n in found:
                     values[n] = value
             for n in single:
@@ -84,28 +84,28 @@ class Statement:
 class _Taped(Tx):
     """Notes every statement on its way to another reader."""
 
-    __slots__ = ("_apart", "_inner", "_tape")
+    __slots__ = ("_autocommit", "_inner", "_tape")
 
-    def __init__(self, inner: Reader, tape: list[Statement], *, apart: bool = False) -> None:
-        self._inner, self._tape, self._apart = inner, tape, apart
+    def __init__(self, inner: Reader, tape: list[Statement], *, autocommit: bool = False) -> None:
+        self._inner, self._tape, self._autocommit = inner, tape, autocommit
         if isinstance(inner, Tx):
-            self.apart = _Taped(inner.apart, tape, apart=True)
+            self.autocommit = _Taped(inner.autocommit, tape, autocommit=True)
 
     async def all(self, row: type[Row], sql: LiteralString, *args: object) -> list[Row]:
-        self._tape.append(Statement("fetch", sql, args, self._apart))
+        self._tape.append(Statement("fetch", sql, args, self._autocommit))
         return await self._inner.all(row, sql, *args)
 
     async def maybe(self, row: type[Row], sql: LiteralString, *args: object) -> Row | None:
-        self._tape.append(Statement("fetchrow", sql, args, self._apart))
+        self._tape.append(Statement("fetchrow", sql, args, self._autocommit))
         return await self._inner.maybe(row, sql, *args)
 
     async def value(self, sql: LiteralString, *args: object) -> Any:
-        self._tape.append(Statement("fetchval", sql, args, self._apart))
+        self._tape.append(Statement("fetchval", sql, args, self._autocommit))
         return await self._inner.value(sql, *args)
 
     async def execute(self, sql: LiteralString, *args: object) -> int:
         assert isinstance(self._inner, Tx)
-        self._tape.append(Statement("execute", sql, args, self._apart))
+        self._tape.append(Statement("execute", sql, args, self._autocommit))
         return await self._inner.execute(sql, *args)
 
 
@@ -161,9 +161,9 @@ async def _creation(database: Database, database_url: str, actor: Actor, new: Ne
     sent: list[Statement] = []
     work = Work(
         _TapedDatabase(database, sent),  # type: ignore[arg-type]
-        heard=reactions.heard(),
+        subscribed_kinds=reactions.subscribed_kinds(),
         attempts=jobs.attempts_of,
-        hint=lambda: None,
+        notify_workers=lambda: None,
     )
     async with work.writing(actor) as ctx:
         made = await service.create(ctx, new)
@@ -189,7 +189,7 @@ async def _row(database_url: str, item_id: UUID) -> dict[str, object]:
 async def application(database_url: str, tapes: Tapes) -> Any:
     """The ASGI function, on pools like those of the application."""
     reading, writing = await _pool(database_url, "on"), await _pool(database_url, "off")
-    apart = await _pool(database_url, "off", synchronous_commit="off")
+    autocommit = await _pool(database_url, "off", synchronous_commit="off")
     (one,), (many,) = tapes.item, tapes.listed
     find = one.about(tapes.item_id)
 
@@ -206,7 +206,7 @@ async def application(database_url: str, tapes: Tapes) -> Any:
         f"{path}/{n}": create
         for n, creation in enumerate(tapes.creations)
         for path, create in (
-            (ITEMS, _replayed(creation, writing, apart)),
+            (ITEMS, _replayed(creation, writing, autocommit)),
             (INSERT, _inserted(creation, writing)),
         )
     }
@@ -234,23 +234,23 @@ async def application(database_url: str, tapes: Tapes) -> Any:
     return bare
 
 
-def _replayed(creation: Creation, writing: asyncpg.Pool, apart: asyncpg.Pool) -> _Create:
+def _replayed(creation: Creation, writing: asyncpg.Pool, autocommit: asyncpg.Pool) -> _Create:
     """All that the application sends."""
     template = creation.answer.data
     numbered = (template.number, template.position)
-    steps = [(s.apart, s.about(template.id, numbered)) for s in creation.sent]
+    steps = [(s.autocommit, s.about(template.id, numbered)) for s in creation.sent]
 
     async def create(body: bytes) -> Created:
         msgspec.json.decode(body)
         new = new_id()
-        place: Any = None
+        slot: Any = None
         async with writing.acquire() as connection, connection.transaction():
-            for is_apart, send in steps:
-                if is_apart:
-                    place = await send(apart, new)
+            for is_autocommit, send in steps:
+                if is_autocommit:
+                    slot = await send(autocommit, new)
                 else:
-                    await send(connection, new, place)
-        return Created(replace(template, id=new, number=place[0], position=place[1]))
+                    await send(connection, new, slot)
+        return Created(replace(template, id=new, number=slot[0], position=slot[1]))
 
     return create
 

@@ -189,7 +189,7 @@ async def database(server_url: str, name: str) -> AsyncIterator[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class Dataset:
     """One organization with one project full of items, and the keys to it."""
 
     database_url: str
@@ -208,7 +208,7 @@ class Ground:
             credentials = {"email": EMAIL, "password": PASSWORD}
             return (await _json(http, "POST", "/auth/login", credentials))["accessToken"]
 
-    async def sweep(self) -> None:
+    async def delete_new_rows(self) -> None:
         """Take away what the load has made, so that the table stays as large as it was."""
         connection = await asyncpg.connect(self.database_url)
         try:
@@ -223,7 +223,7 @@ class Ground:
             await connection.close()
 
 
-async def lay(database_url: str, port: int, slack: FakeSlack, items: int) -> Ground:
+async def prepare(database_url: str, port: int, slack: FakeSlack, items: int) -> Dataset:
     """Set an empty installation up through its API, connect Slack, and fill it with SQL."""
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         owner = {
@@ -251,7 +251,7 @@ async def lay(database_url: str, port: int, slack: FakeSlack, items: int) -> Gro
         )
     finally:
         await connection.close()
-    return Ground(
+    return Dataset(
         database_url=database_url,
         items=items,
         org_id=org_id,

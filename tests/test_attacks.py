@@ -19,7 +19,7 @@ from rytask.platform.errors import Unauthenticated
 from rytask.platform.http import Route
 from tests.identity.signing import as_, signed_in
 from tests.test_every_route import ROUTES, Things, named
-from tests.test_ugly_input import Desk, fields
+from tests.test_ugly_input import RouteCaller, fields
 from tests.world import World
 
 
@@ -51,21 +51,21 @@ HARMLESS = {
 async def test_nothing_of_another_organization_can_be_named(
     world: World, route: Route, part: str, name: str
 ) -> None:
-    desk = await Desk.made(world, route)
+    caller = await RouteCaller.made(world, route)
     theirs = (await Things(await world.elsewhere()).made()).references()
     theirs |= {"reassignTo": theirs["statusId"]}
-    before = await desk.facts()
+    before = await caller.facts()
     if part == "query":
-        answer = await desk.send(f"{desk.path()}?{name}={theirs[name]}")
+        answer = await caller.send(f"{caller.path()}?{name}={theirs[name]}")
     else:
-        answer = await desk.send(json=desk.body() | {name: theirs[name]})
+        answer = await caller.send(json=caller.body() | {name: theirs[name]})
     if (route.operation_id, name) in HARMLESS:
         assert answer.json().get("data", []) == [] if answer.content else True
     elif "/slack" in route.path:
         assert answer.json()["code"] == "slack.not_connected"
     else:
         assert answer.status_code in (404, 422), answer.text
-    assert await desk.facts() == before
+    assert await caller.facts() == before
 
 
 def claims_of(token: str) -> dict[str, Any]:

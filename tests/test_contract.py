@@ -69,7 +69,7 @@ BY_NAME = {(route.method, route.path): route for route in ROUTES}
 
 
 @dataclass
-class Place:
+class RunningServer:
     """Where the server is, and the loop in which it runs."""
 
     url: str
@@ -81,9 +81,9 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(anyio_backend: object, database_url: str, redis_url: str) -> Iterator[Place]:
+def server(anyio_backend: object, database_url: str, redis_url: str) -> Iterator[RunningServer]:
     """The application behind Granian on a loopback port, in a thread of its own."""
-    ready: Future[tuple[Place, asyncio.Event]] = Future()
+    ready: Future[tuple[RunningServer, asyncio.Event]] = Future()
 
     async def run() -> None:
         with socket.socket() as free:
@@ -109,32 +109,32 @@ def place(anyio_backend: object, database_url: str, redis_url: str) -> Iterator[
                 else:
                     writer.close()
                     break
-            ready.set_result((Place(url, worlds, asyncio.get_running_loop()), over))
+            ready.set_result((RunningServer(url, worlds, asyncio.get_running_loop()), over))
             await over.wait()
             server.stop()
             await serving
 
     thread = threading.Thread(target=asyncio.run, args=[run()])
     thread.start()
-    place, over = ready.result(30)
-    yield place
-    place.loop.call_soon_threadsafe(over.set)
+    server, over = ready.result(30)
+    yield server
+    server.loop.call_soon_threadsafe(over.set)
     thread.join()
 
 
 class Tenant:
     """An organization of an operation's own, with one of everything, and who asks."""
 
-    def __init__(self, place: Place, route: Route) -> None:
-        self.place, self.route = place, route
-        self.world: World = place.do(World.made(place.worlds))
-        self.things = place.do(Things(self.world).made())
-        self.viewer: Person = place.do(self.world.person("VIEWER", project_role="VIEWER"))
+    def __init__(self, server: RunningServer, route: Route) -> None:
+        self.server, self.route = server, route
+        self.world: World = server.do(World.made(server.worlds))
+        self.things = server.do(Things(self.world).made())
+        self.viewer: Person = server.do(self.world.person("VIEWER", project_role="VIEWER"))
         self.asked = 0
 
     def close(self) -> None:
         for client in self.world.clients:
-            self.place.do(client.aclose())
+            self.server.do(client.aclose())
 
     def send(self, case: schemathesis.Case) -> None:
         """Ask as the owner, every fifth time as a viewer, every other time for what there is."""
@@ -143,7 +143,7 @@ class Tenant:
         if self.asked % 2:
             self._point(case)
         case.headers["Authorization"] = f"Bearer {who.token}"
-        answer = case.call_and_validate(base_url=self.place.url)
+        answer = case.call_and_validate(base_url=self.server.url)
         if answer.status_code == 400 and case.meta and case.meta.generation.mode.is_positive:
             problem = answer.json()
             # To JSON Schema 1.0 is an integer; here it is not.
@@ -163,10 +163,10 @@ class Tenant:
 
 
 @pytest.fixture
-def tenant(place: Place, request: pytest.FixtureRequest) -> Iterator[Tenant]:
+def tenant(server: RunningServer, request: pytest.FixtureRequest) -> Iterator[Tenant]:
     name = request.node.name.partition("[")[2].rstrip("]")
     method, _, path = name.partition(" ")
-    tenant = Tenant(place, BY_NAME[(method, path)])
+    tenant = Tenant(server, BY_NAME[(method, path)])
     yield tenant
     tenant.close()
 

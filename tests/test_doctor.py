@@ -161,12 +161,12 @@ async def test_pools_that_leave_no_room_for_a_second_process_are_said(patient: P
 async def test_the_pools_open_no_more_than_is_added_up(patient: Patient) -> None:
     database = await Database.connect(patient.environ["DATABASE_URL"], size=3, name="crowd")
 
-    async def write(*, flushed: bool) -> None:
-        async with database.transaction(flushed=flushed) as tx:
+    async def write(*, asynchronous_commit: bool) -> None:
+        async with database.transaction(asynchronous_commit=asynchronous_commit) as tx:
             await tx.value("SELECT pg_sleep(0.3)")
 
     reads = [database.reader.value("SELECT pg_sleep(0.3)") for _ in range(9)]
-    writes = [write(flushed=flushed) for flushed in (True, False) for _ in range(9)]
+    writes = [write(asynchronous_commit=way) for way in (False, True) for _ in range(9)]
     crowd = asyncio.gather(*reads, *writes)
     opened: list[Any] = []
     while not crowd.done():
@@ -178,7 +178,7 @@ async def test_the_pools_open_no_more_than_is_added_up(patient: Patient) -> None
         )
     await crowd
     await database.close()
-    assert max(opened) == connections.at_most(3) == 10
+    assert max(opened) == connections.max_connections(3) == 10
 
 
 def test_a_postgresql_that_the_schema_cannot_live_in_is_said() -> None:
@@ -300,15 +300,15 @@ async def test_the_command_finds_the_engines_that_run_here_and_fails_when_someth
     at_work: tuple[Path, Engines],
 ) -> None:
     data_dir, running = at_work
-    told = await run_doctor("--json", RYTASK_DATA_DIR=str(data_dir))
-    assert told.returncode == 1, told.stderr
-    said: dict[str, Any] = {finding["about"]: finding for finding in json.loads(told.stdout)}
+    result = await run_doctor("--json", RYTASK_DATA_DIR=str(data_dir))
+    assert result.returncode == 1, result.stderr
+    said: dict[str, Any] = {finding["about"]: finding for finding in json.loads(result.stdout)}
     assert said["schema"]["found"] == "The database is empty."
     assert said["disk"]["level"] in ("ok", "warn", "problem")
-    assert running.database_url not in told.stdout
+    assert running.database_url not in result.stdout
 
 
 async def test_the_command_succeeds_when_nothing_is_wrong(patient: Patient) -> None:
-    told = await run_doctor(**patient.environ)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "A worker looks for jobs: no job waits." in told.stdout
+    result = await run_doctor(**patient.environ)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "A worker looks for jobs: no job waits." in result.stdout

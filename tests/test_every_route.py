@@ -89,7 +89,7 @@ class Things:
             assigneeId=str(colleague.id),
         )
         await world.run_jobs()
-        news = (await colleague.api.get("/api/v1/notifications")).json()["data"]
+        notifications = (await colleague.api.get("/api/v1/notifications")).json()["data"]
         signed_in = await world.anonymous.post(
             "/api/v1/auth/login", json={"email": owner.email, "password": owner.password}
         )
@@ -105,7 +105,7 @@ class Things:
             "/labels": item["labelIds"][0],
             "/work-items": item["id"],
             "/statuses": str(world.project.statuses["To Do"]),
-            "/notifications": news[0]["id"],
+            "/notifications": notifications[0]["id"],
             "user_id": str(colleague.id),
             "label_id": item["labelIds"][0],
             "/integrations/slack/users": "U024BE7LH",

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from rytask import app
 from rytask.platform.crypto import token
-from rytask.platform.migrate import known, migrate
+from rytask.platform.migrate import migrate, shipped_migrations
 from rytask.platform.settings import Settings
 from tests.world import PASSWORD, environ
 
@@ -64,7 +64,7 @@ async def rytask(database_url: str, *args: str) -> str:
 async def test_without_its_schema_an_api_says_what_to_do_and_serves_once_it_is_there(
     bare_database_url: str, redis_url: str
 ) -> None:
-    newest, invited = known()[-1].version, token("rytask_inv_")
+    newest, invited = shipped_migrations()[-1].version, token("rytask_inv_")
     with capture_logs() as logs:
         async with (
             app.api(Settings.read(environ(bare_database_url, redis_url, 9))) as api,
@@ -90,8 +90,8 @@ async def test_without_its_schema_an_api_says_what_to_do_and_serves_once_it_is_t
     assert [log["route"] for log in unavailable] == ["/api/v1/setup", "/api/v1/invites/{token}"]
     assert all("does not exist" in log["error"] for log in unavailable)
     assert invited not in str(logs)
-    told = [log["event"] for log in logs if log["event"].startswith("database.")]
-    assert told == ["database.away", "database.back"]
+    events = [log["event"] for log in logs if log["event"].startswith("database.")]
+    assert events == ["database.away", "database.back"]
 
 
 async def test_the_first_run_is_over_for_good_and_the_shell_is_the_way_back(

@@ -200,18 +200,18 @@ def good(field: types.Field, things: Things) -> object:
     return "something good"
 
 
-class Desk:
+class RouteCaller:
     """Where requests are made, and it is watched that a refused one changes nothing."""
 
     def __init__(self, world: World, things: Things, route: Route) -> None:
         self.world, self.things, self.route = world, things, route
-        self.known = 0
+        self.facts_before = 0
 
     @classmethod
-    async def made(cls, world: World, route: Route) -> "Desk":
-        desk = cls(world, await Things(world).made(), route)
-        desk.known = await desk.facts()
-        return desk
+    async def made(cls, world: World, route: Route) -> "RouteCaller":
+        caller = cls(world, await Things(world).made(), route)
+        caller.facts_before = await caller.facts()
+        return caller
 
     def path(self) -> str:
         return self.things.path(self.route)
@@ -235,28 +235,28 @@ class Desk:
         )
         is_answer(answer)
         facts = await self.facts()
-        assert facts == self.known or answer.status_code < 400, answer.text
-        self.known = facts
+        assert facts == self.facts_before or answer.status_code < 400, answer.text
+        self.facts_before = facts
         return answer
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=named)
 async def test_every_field_of_a_body_stands_ugly_values(world: World, route: Route) -> None:
-    desk = await Desk.made(world, route)
+    caller = await RouteCaller.made(world, route)
     for field in fields(route, "data"):
         texts = "Str" in type(field.type).__name__ or any(
             isinstance(kind, types.StrType) for kind in getattr(field.type, "types", ())
         )
         for value in [*TEXTS, "\ud800", *SHAPES, 1] if texts else [*TEXTS[::6], *NUMBERS, *SHAPES]:
-            body = json.dumps(desk.body() | {field.encode_name: value})
-            await desk.send(content=body.encode(), headers={"content-type": "application/json"})
+            body = json.dumps(caller.body() | {field.encode_name: value})
+            await caller.send(content=body.encode(), headers={"content-type": "application/json"})
 
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=named)
 async def test_what_is_no_json_object_is_refused(world: World, route: Route) -> None:
-    desk = await Desk.made(world, route)
+    caller = await RouteCaller.made(world, route)
     for body in RAW_BODIES:
-        answer = await desk.send(content=body)
+        answer = await caller.send(content=body)
         if answer.status_code not in (401, 403, 404, 409, 410):
             assert answer.status_code == 400, (body[:80], answer.text)
 
@@ -265,50 +265,52 @@ async def test_what_is_no_json_object_is_refused(world: World, route: Route) -> 
             yield b" " * 10_240
 
     for large in (b" " * (100 * 1024 + 1), chunks()):
-        answer = await desk.send(content=large)
+        answer = await caller.send(content=large)
         assert (answer.status_code, answer.json()["code"]) == (413, "request.too_large")
 
 
 @pytest.mark.parametrize("route", WITH_QUERY, ids=named)
 async def test_every_parameter_of_a_query_stands_ugly_values(world: World, route: Route) -> None:
-    desk = await Desk.made(world, route)
+    caller = await RouteCaller.made(world, route)
     special = {"cursor": CURSORS, "filter": FILTERS, "limit": LIMITS}
     for field in fields(route, "query"):
         name = field.encode_name
         for value in [*TEXTS, "\ud800", *special.get(name, ())]:
             written = quote(value.encode("utf-8", "surrogatepass"))[:60_000]
-            await desk.send(f"{desk.path()}?{name}={written}")
+            await caller.send(f"{caller.path()}?{name}={written}")
         if name == "limit":
             for value in ("0", "-1", "201", "1000000000"):
-                is_refusal(await desk.send(f"{desk.path()}?limit={value}"))
+                is_refusal(await caller.send(f"{caller.path()}?limit={value}"))
     for query in ("%", "%zz", "%ff=1", "&&&", "=", "a=b&a=b", "[]=1", ";", "x" * 60_000, "&a" * 99):
-        await desk.send(f"{desk.path()}?{query}")
+        await caller.send(f"{caller.path()}?{query}")
 
 
 @pytest.mark.parametrize("route", WITH_PATH, ids=named)
 async def test_every_parameter_of_a_path_stands_ugly_values(world: World, route: Route) -> None:
-    desk = await Desk.made(world, route)
-    body = {"json": desk.body()} if "data" in route.parameters else {}
-    for name in desk.things.named(route):
+    caller = await RouteCaller.made(world, route)
+    body = {"json": caller.body()} if "data" in route.parameters else {}
+    for name in caller.things.named(route):
         for value in [*TEXTS, *map(str, NUMBERS), "%ff", "%"]:
-            ids = desk.things.named(route) | {name: quote(value[:2_000], safe="%")}
-            is_refusal(await desk.send(route.path.format(**ids), **body))
+            ids = caller.things.named(route) | {name: quote(value[:2_000], safe="%")}
+            is_refusal(await caller.send(route.path.format(**ids), **body))
 
 
 @pytest.mark.parametrize("route", KEYED, ids=named)
 async def test_bad_headers_are_refused(world: World, route: Route) -> None:
-    desk = await Desk.made(world, route)
-    body = {"content": json.dumps(desk.body())} if "data" in route.parameters else {}
+    caller = await RouteCaller.made(world, route)
+    body = {"content": json.dumps(caller.body())} if "data" in route.parameters else {}
     for name, value in HEADERS:
         if name == "content-type" and not body:
             continue
-        is_refusal(await desk.send(headers={name: value}, **body))
+        is_refusal(await caller.send(headers={name: value}, **body))
 
 
 async def test_headers_that_mean_nothing_do_no_harm(world: World) -> None:
-    desk = await Desk.made(world, next(r for r in ROUTES if r.operation_id == "list_issues"))
+    caller = await RouteCaller.made(
+        world, next(r for r in ROUTES if r.operation_id == "list_issues")
+    )
     for name, value in HARMLESS:
-        answer = await desk.send(headers={name: value})
+        answer = await caller.send(headers={name: value})
         assert answer.status_code == 200
         assert re.fullmatch(r"[\w.:-]{1,128}", answer.headers["x-request-id"])
         assert "access-control-allow-origin" not in answer.headers

@@ -194,7 +194,7 @@ class World:
     async def made(cls, worlds: Worlds) -> Self:
         mark = uuid4().hex[:12]
         async with worlds.api.work.writing(system(OrgId(new_id()))) as ctx:
-            founded = await first_run.found(
+            founded = await first_run.create_organization(
                 ctx,
                 organization_name=f"Org {mark}",
                 owner_name="Olive Owner",
@@ -317,7 +317,7 @@ class World:
                 return errors
             for row in rows:
                 try:
-                    await jobs.known(row.name).run(self.tools, row)
+                    await jobs.registered(row.name).run(self.tools, row)
                 except Exception as error:
                     errors.append(f"{row.name}: {error!r}")
                     after = error.after if isinstance(error, jobs.TryAgain) else None

@@ -28,13 +28,13 @@ from rytask.platform.asgi import Application, Limits
 from rytask.platform.auth import Bearers, Keys
 from rytask.platform.crypto import Passwords, Sealer
 from rytask.platform.db import Database
-from rytask.platform.hint import Hint
 from rytask.platform.idempotency import Replays
 from rytask.platform.mail import Mailer
 from rytask.platform.rate_limit import Limiter
-from rytask.platform.redis_client import QuickRedis
+from rytask.platform.redis_client import RequestRedis
 from rytask.platform.settings import Settings
 from rytask.platform.work import Work
+from rytask.platform.worker_notifier import WorkerNotifier
 
 MODULES = (
     home.routes,
@@ -93,10 +93,10 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
     database = await Database.connect(
         settings.database_url, size=settings.database_pool_size, name="rytask-api"
     )
-    redis = QuickRedis(settings.redis_url)
-    hint = Hint(redis)
+    redis = RequestRedis(settings.redis_url)
+    notifier = WorkerNotifier(redis)
     passwords = _passwords(settings)
-    work = _work(database, hint, clock)
+    work = _work(database, notifier, clock)
     bearers = Bearers(_keys(settings), identity_service.pat_reader(work), clock)
     probes = home.Probes(database, redis)
     application = Application(
@@ -117,7 +117,7 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
             Bearers: bearers,
             Passwords: passwords,
             home.Probes: probes,
-            home.Described: home.Described(document(settings.app_version)),
+            home.ApiDocument: home.ApiDocument(document(settings.app_version)),
         },
         trusted_proxies=settings.trusted_proxies,
         cors_origins=frozenset(settings.cors_origin),
@@ -129,7 +129,7 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-        await hint.close()
+        await notifier.close()
         await redis.close()
         passwords.close()
         await database.close()
@@ -153,7 +153,7 @@ async def worker(
     database = await Database.connect(
         settings.database_url, size=settings.database_pool_size, name="rytask-worker"
     )
-    redis = QuickRedis(settings.redis_url)
+    redis = RequestRedis(settings.redis_url)
     await redis.start()
     mailer = Mailer.read(settings.smtp_url, settings.mail_from) if settings.smtp_url else None
     try:
@@ -168,7 +168,7 @@ async def worker(
 
 
 @asynccontextmanager
-async def bare(settings: Settings) -> AsyncIterator[tuple[Work, Passwords]]:
+async def cli_tools(settings: Settings) -> AsyncIterator[tuple[Work, Passwords]]:
     """What a command needs to change things. Its jobs are found by the workers' next look."""
     database = await Database.connect(settings.database_url, size=2, name="rytask-cli")
     passwords = _passwords(settings)
@@ -187,9 +187,13 @@ def _passwords(settings: Settings) -> Passwords:
     )
 
 
-def _work(database: Database, hint: Callable[[], None], clock: Clock) -> Work:
+def _work(database: Database, notify_workers: Callable[[], None], clock: Clock) -> Work:
     return Work(
-        database, heard=reactions.heard(), attempts=jobs.attempts_of, hint=hint, clock=clock
+        database,
+        subscribed_kinds=reactions.subscribed_kinds(),
+        attempts=jobs.attempts_of,
+        notify_workers=notify_workers,
+        clock=clock,
     )
 
 

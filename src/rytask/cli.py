@@ -24,7 +24,7 @@ DataDir = Annotated[Path, Parameter(env_var="RYTASK_DATA_DIR")]
 
 T = TypeVar("T")
 
-_tell = partial(print, flush=True)
+_print = partial(print, flush=True)
 jobs = App(name="jobs", help="Look at the jobs of the workers, and run them again.")
 app.command(jobs)
 
@@ -60,7 +60,7 @@ def up(
     plan = Plan(
         port=port, data_dir=data_dir, api=api, workers=workers, demo=demo, environ=os.environ
     )
-    run_up(plan, _tell)
+    run_up(plan, _print)
 
 
 @app.command
@@ -74,7 +74,7 @@ def engines(*, data_dir: DataDir = Path(".rytask")) -> None:
     """
     from rytask.platform.engines import run_engines
 
-    run_engines(data_dir, _tell)
+    run_engines(data_dir, _print)
 
 
 @app.command
@@ -95,7 +95,7 @@ def migrate() -> None:
 
     settings = Settings.read(os.environ, serving=False)
     applied = _run(migrate(settings.database_url))
-    _tell(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
+    _print(f"Applied {', '.join(applied)}." if applied else "The schema is up to date.")
 
 
 @app.command
@@ -115,7 +115,7 @@ def setup(*, organization: str, owner_name: str, owner_email: str) -> None:
     from rytask.platform.settings import Settings
 
     async def run() -> None:
-        async with app.bare(Settings.read(_environ(), serving=False)) as (work, passwords):
+        async with app.cli_tools(Settings.read(_environ(), serving=False)) as (work, passwords):
             password = await first_run.set_up(
                 work,
                 passwords,
@@ -123,7 +123,7 @@ def setup(*, organization: str, owner_name: str, owner_email: str) -> None:
                 owner_name=owner_name,
                 owner_email=owner_email,
             )
-        _tell(f"Sign in as {owner_email} with {password}, and change it.")
+        _print(f"Sign in as {owner_email} with {password}, and change it.")
 
     _run(run())
 
@@ -149,9 +149,12 @@ def demo(*, size: Annotated[int, Parameter(validator=Number(gte=0, lte=1_000_000
     async def run() -> None:
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Items", total=max(size, 3))
-            async with app.bare(Settings.read(_environ(), serving=False)) as (work, passwords):
+            async with app.cli_tools(Settings.read(_environ(), serving=False)) as (
+                work,
+                passwords,
+            ):
                 await load(work, passwords, size=size, advance=lambda n: progress.advance(task, n))
-        _tell(f"The demo is there: sign in as {EMAIL} with {PASSWORD}.")
+        _print(f"The demo is there: sign in as {EMAIL} with {PASSWORD}.")
 
     _run(run())
 
@@ -176,7 +179,7 @@ def doctor(*, online: bool = False, json: Annotated[bool, Parameter(negative="")
 
     findings = _run(examine(_environ(), data_dir=_data_dir(), online=online))
     if json:
-        _tell(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
+        _print(msgspec.json.format(msgspec.json.encode(findings), indent=2).decode())
     else:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         looks = {"ok": "green", "warn": "yellow", "problem": "bold red"}
@@ -241,7 +244,7 @@ def list_jobs(
             )
         if found:
             Console().print(table)
-        _tell(", ".join(f"{count.jobs} {count.state}" for count in counts) or "No jobs wait.")
+        _print(", ".join(f"{count.jobs} {count.state}" for count in counts) or "No jobs wait.")
 
     _run(run())
 
@@ -256,7 +259,7 @@ def show(job_id: int) -> None:
     async def run() -> None:
         async with _database() as database:
             found = await outbox.job(database.reader, job_id)
-        _tell(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        _print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
 
     _run(run())
 
@@ -284,7 +287,7 @@ def retry(job_id: int | None = None, *, dead: bool = False, name: str | None = N
                 count = await outbox.retry_dead(tx, name)
             else:
                 count = int(await outbox.retry(tx, job_id))
-        _tell(f"{count} will run now." if count else "Nothing to run again.")
+        _print(f"{count} will run now." if count else "Nothing to run again.")
 
     _run(run())
 
@@ -298,7 +301,7 @@ def run_job(name: str) -> None:
     async def run() -> None:
         async with _database() as database, database.transaction() as tx:
             await schedule.run_now(tx, name)
-        _tell(f"{name} will run now.")
+        _print(f"{name} will run now.")
 
     _run(run())
 
@@ -311,9 +314,9 @@ def _run(work: "Coroutine[None, None, T]") -> "T":
 
 def _environ() -> dict[str, str]:
     """The environment; what it leaves open, `rytask up` may have kept in its data directory."""
-    from rytask.platform.engines import kept
+    from rytask.platform.engines import saved_settings
 
-    return {**kept(_data_dir()), **os.environ}
+    return {**saved_settings(_data_dir()), **os.environ}
 
 
 def _data_dir() -> Path:

@@ -84,7 +84,7 @@ async def load(
     if fresh:
         password_hash = await passwords.hash(PASSWORD)
         async with work.writing(system(_ORG)) as ctx:
-            await first_run.found(
+            await first_run.create_organization(
                 ctx,
                 organization_name="RyTask Demo",
                 owner_name="Founder",

@@ -19,12 +19,12 @@ import msgspec
 from rytask.modules.slack import service as slack
 from rytask.platform import connections, outbox, schedule
 from rytask.platform.db import Database, translated
-from rytask.platform.engines import kept
+from rytask.platform.engines import saved_settings
 from rytask.platform.errors import Unavailable
-from rytask.platform.hint import AWAY, connect
 from rytask.platform.mail import Delayed, Mailer
-from rytask.platform.migrate import SchemaProblem, known, pending, too_old
+from rytask.platform.migrate import SchemaProblem, pending, shipped_migrations, too_old
 from rytask.platform.settings import BadSetting, Settings, likely_typos
+from rytask.platform.worker_notifier import REDIS_ERRORS, connect
 
 _GIB = 1 << 30
 
@@ -50,7 +50,7 @@ async def examine(
         return findings
     findings += [finding async for finding in _engines(settings, online)]
     findings += [finding async for finding in _mail(settings)]
-    if kept(data_dir).get("DATABASE_URL") == settings.database_url:
+    if saved_settings(data_dir).get("DATABASE_URL") == settings.database_url:
         findings.append(_disk(data_dir))
     return findings
 
@@ -173,7 +173,7 @@ async def _postgres(connection: asyncpg.Connection, pool_size: int) -> AsyncIter
             "Set DATABASE_URL to the primary.",
         )
         return
-    yield _connections(facts["room"], connections.at_most(pool_size))
+    yield _connections(facts["room"], connections.max_connections(pool_size))
     yield await _commit(connection, facts["fsync"])
     asked = datetime.now(UTC)
     theirs: Any = await connection.fetchval("SELECT clock_timestamp()")
@@ -184,7 +184,8 @@ def _connections(room: int, each: int) -> Finding:
     processes = room // each
     found = (
         f"Room for {room} connections: {processes} processes, each with at most {each}"
-        f" (DATABASE_POOL_SIZE to read, as many to write, and {connections.UNFLUSHED} more)."
+        f" (DATABASE_POOL_SIZE to read, as many to write, and"
+        f" {connections.ASYNC_COMMIT_POOL_SIZE} more)."
     )
     if processes >= 2:
         return _ok("connections", found)
@@ -225,14 +226,14 @@ async def _schema(connection: asyncpg.Connection) -> AsyncIterator[Finding]:
     if missing:
         names = ", ".join(migration.name for migration in missing)
         yield _problem("schema", f"Not applied yet: {names}.", migrate)
-    elif newest > known()[-1].version:
+    elif newest > shipped_migrations()[-1].version:
         yield _warn(
             "schema",
             "A newer version of RyTask has migrated this database.",
             "Finish the upgrade of every process to that version.",
         )
     else:
-        yield _ok("schema", f"Up to date: {known()[-1].name}.")
+        yield _ok("schema", f"Up to date: {shipped_migrations()[-1].name}.")
 
 
 async def _redis(url: str) -> AsyncIterator[Finding]:
@@ -244,7 +245,7 @@ async def _redis(url: str) -> AsyncIterator[Finding]:
         asked = datetime.now(UTC)
         seconds, micros = await client.time()
         clock = _clock("Redis", asked, datetime.fromtimestamp(seconds + micros / 1e6, UTC))
-    except AWAY as error:
+    except REDIS_ERRORS as error:
         yield _problem(
             "Redis",
             f"It does not let us in at {_where(url)}: {str(error).rstrip('.')}."
@@ -345,13 +346,13 @@ async def _slack(database: Database, settings: Settings, online: bool) -> AsyncI
         yield _ok("Slack", "Not configured.")
         return
     all_ever = await slack.every_connection(database.reader)
-    standing = [connection for connection in all_ever if connection.revoked_at is None]
+    active = [connection for connection in all_ever if connection.revoked_at is None]
     yield _ok(
         "Slack",
-        f"Workspaces connected: {len(standing)}, in the past: {len(all_ever) - len(standing)}.",
+        f"Workspaces connected: {len(active)}, in the past: {len(all_ever) - len(active)}.",
     )
-    for connection in standing:
-        if wrong := await slack.trouble(settings, connection, online=online):
+    for connection in active:
+        if wrong := await slack.connection_problem(settings, connection, online=online):
             yield _problem(
                 "Slack",
                 f"The connection to {connection.team_name} is broken: {wrong}.",
@@ -368,7 +369,7 @@ async def _mail(settings: Settings) -> AsyncIterator[Finding]:
         )
         return
     try:
-        await Mailer.read(settings.smtp_url, settings.mail_from).greet()
+        await Mailer.read(settings.smtp_url, settings.mail_from).check()
     except Delayed as error:
         yield _problem(
             "mail",

@@ -41,7 +41,7 @@ class FirstRun(Body):
     owner_password: NewPassword
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True):
+class StartingOrganization(msgspec.Struct, frozen=True, kw_only=True):
     """What there is after the first run."""
 
     org_id: OrgId
@@ -86,7 +86,7 @@ async def create_setup(
         await ctx.db.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         if await orgs.any_ever(ctx.db):
             raise _taken()
-        start = await found(
+        start = await create_organization(
             ctx,
             organization_name=data.organization_name,
             owner_name=data.owner_name,
@@ -94,7 +94,7 @@ async def create_setup(
             password_hash=password_hash,
         )
         return await identity.start_session(
-            ctx, start.owner_id, identity.door(bearers, settings, request)
+            ctx, start.owner_id, identity.session_context(bearers, settings, request)
         )
 
 
@@ -115,7 +115,7 @@ async def set_up(
         raise CannotRun(f"This cannot be: {error}.") from None
     password_hash = await passwords.hash(password)
     async with work.writing(system(OrgId(new_id()))) as ctx:
-        await found(
+        await create_organization(
             ctx,
             organization_name=data.organization_name,
             owner_name=data.owner_name,
@@ -125,7 +125,7 @@ async def set_up(
     return password
 
 
-async def found(
+async def create_organization(
     ctx: Writing,
     *,
     organization_name: str,
@@ -136,9 +136,9 @@ async def found(
     key_prefix: str = "GO",
     slug: str | None = None,
     ids: StartingIds | None = None,
-) -> Start:
+) -> StartingOrganization:
     """Found the organization of `ctx`, with an owner who is verified, and its first project."""
-    founded = await orgs.found(
+    created = await orgs.create_organization(
         ctx,
         organization_name=organization_name,
         owner_name=owner_name,
@@ -153,14 +153,14 @@ async def found(
         NewProject(name=project_name, key_prefix=key_prefix),
         project_id=ids.project_id if ids else None,
         status_ids=ids.status_ids if ids else None,
-        workspace_id=founded.workspace_id,
-        admin_id=founded.owner_id,
+        workspace_id=created.workspace_id,
+        admin_id=created.owner_id,
     )
     statuses = await projects.list_statuses(ctx, project.id)
-    return Start(
-        org_id=founded.org_id,
-        workspace_id=founded.workspace_id,
-        owner_id=founded.owner_id,
+    return StartingOrganization(
+        org_id=created.org_id,
+        workspace_id=created.workspace_id,
+        owner_id=created.owner_id,
         project_id=project.id,
         key_prefix=project.key_prefix,
         statuses={status.name: status.id for status in statuses},

@@ -14,8 +14,8 @@ from rytask.platform import openapi, telemetry
 from rytask.platform.db import Database
 from rytask.platform.errors import NotFound, Unauthenticated, Unavailable
 from rytask.platform.http import Answer, Request, Routes
-from rytask.platform.migrate import known
-from rytask.platform.redis_client import Away, QuickRedis
+from rytask.platform.migrate import shipped_migrations
+from rytask.platform.redis_client import RedisUnavailable, RequestRedis
 from rytask.platform.settings import Settings
 
 routes = Routes("operation", prefix="")
@@ -53,9 +53,9 @@ class Readiness(msgspec.Struct, frozen=True):
 class Probes:
     """Looks at what a process needs. `draining` is set once it has been told to stop."""
 
-    def __init__(self, database: Database, redis: QuickRedis) -> None:
+    def __init__(self, database: Database, redis: RequestRedis) -> None:
         self._database, self._redis = database, redis
-        self._schema = known()[-1].version
+        self._schema = shipped_migrations()[-1].version
         self.draining = False
 
     async def readiness(self) -> Readiness:
@@ -79,12 +79,12 @@ class Probes:
     async def _has_redis(self) -> bool:
         try:
             await self._redis.call("PING")
-        except Away:
+        except RedisUnavailable:
             return False
         return True
 
 
-class Described:
+class ApiDocument:
     """The OpenAPI document, encoded once, for programs and for people."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -130,17 +130,17 @@ async def get_metrics(request: Request, settings: Settings) -> Answer:
     throttle="none",
     hidden=True,
 )
-async def get_openapi(described: Described) -> Answer:
+async def get_openapi(document: ApiDocument) -> Answer:
     """The OpenAPI 3.1 document of every route."""
-    return Answer(described.json)
+    return Answer(document.json)
 
 
 @routes.route(
     "GET", "/api/docs", permission=None, operation_id="get_docs", throttle="none", hidden=True
 )
-async def get_docs(described: Described) -> Answer:
+async def get_docs(document: ApiDocument) -> Answer:
     """The same document, to read."""
-    return Answer(described.page, media=_HTML, headers=_PAGE)
+    return Answer(document.page, media=_HTML, headers=_PAGE)
 
 
 @routes.route(

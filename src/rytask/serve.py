@@ -48,7 +48,7 @@ async def _api(settings: Settings) -> None:
     from granian.constants import HTTPModes, Interfaces
     from granian.server.embed import Server
 
-    stop = _signalled()
+    stop = _stop_requested()
     async with app.api(settings) as api:
         server = Server(
             api.application,
@@ -61,7 +61,7 @@ async def _api(settings: Settings) -> None:
             backlog=2048,
         )
         async with _probes(settings, api.probes):
-            _settle()
+            _freeze_heap()
             serving = asyncio.create_task(server.serve())
             log.info("api.started", port=settings.port, version=settings.app_version)
             await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -77,32 +77,32 @@ async def _worker(settings: Settings) -> None:
     from rytask.platform.worker import run_worker
 
     stopping, wake = asyncio.Event(), asyncio.Event()
-    _signalled().add_done_callback(lambda _: stopping.set())
+    _stop_requested().add_done_callback(lambda _: stopping.set())
     async with app.worker(settings, wake.set) as worker, _probes(settings, worker.probes):
-        _settle()
+        _freeze_heap()
         log.info("worker.started", version=settings.app_version)
         await run_worker(worker.tools, settings.redis_url, wake=wake, stop=stopping)
     log.info("worker.stopped")
 
 
-def _settle() -> None:
+def _freeze_heap() -> None:
     """From here on the garbage collector looks at what requests and jobs leave, and at no more."""
     gc.freeze()
     gc.enable()
 
 
-def _signalled() -> "asyncio.Future[None]":
+def _stop_requested() -> "asyncio.Future[None]":
     """Done once the process is told to stop."""
     loop = asyncio.get_running_loop()
-    told: asyncio.Future[None] = loop.create_future()
+    stop_requested: asyncio.Future[None] = loop.create_future()
 
-    def tell() -> None:
-        if not told.done():
-            told.set_result(None)
+    def request_stop() -> None:
+        if not stop_requested.done():
+            stop_requested.set_result(None)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, tell)
-    return told
+        loop.add_signal_handler(number, request_stop)
+    return stop_requested
 
 
 @asynccontextmanager

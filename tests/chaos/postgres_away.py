@@ -100,7 +100,7 @@ def _compare(report: Report, asked: _Asked) -> None:
     ):
         said = {answer.status for answer in answers}
         report.check(f"{what}, {len(answers)} times", said, str(wanted), said == {wanted})
-    told = sum("retry-after" in answer.headers for answer in asked.requests)
-    report.equal("requests with Retry-After", told, len(asked.requests))
+    with_retry_after = sum("retry-after" in answer.headers for answer in asked.requests)
+    report.equal("requests with Retry-After", with_retry_after, len(asked.requests))
     slowest = max(answer.seconds for answer in asked.requests)
     report.within("slowest refusal", slowest, 6.0)

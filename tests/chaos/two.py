@@ -65,8 +65,8 @@ async def _limit(report: Report, installation: Installation) -> None:
     )
     refused = [answer for answer in answers if answer.status == 429]
     report.equal("refused with 429", len(refused), len(answers) - passed)
-    told = sum("retry-after" in answer.headers for answer in refused)
-    report.equal("of these with Retry-After", told, len(refused))
+    notified = sum("retry-after" in answer.headers for answer in refused)
+    report.equal("of these with Retry-After", notified, len(refused))
 
 
 async def _revoke(report: Report, installation: Installation, plan: Plan) -> None:
@@ -139,14 +139,14 @@ async def _tell_what_is_due(report: Report, installation: Installation, plan: Pl
     await asyncio.gather(*(_scan(installation) for _ in range(plan.scans)))
     wanted = _PEOPLE * _ITEMS
 
-    async def told() -> bool:
+    async def notified() -> bool:
         due = await installation.value(
             "SELECT count(*) FROM jobs WHERE name = 'notifications.scan'"
             "    OR name = 'notifications.due_scan' AND due_at < now() + interval '1 minute'"
         )
         return due == 0 and await _count(installation) >= wanted
 
-    settled = await until(told, within=60)
+    settled = await until(notified, within=60)
     report.check("all scans ended", settled, "True", settled)
     report.equal("notices", await _count(installation), wanted)
     distinct = await installation.value(

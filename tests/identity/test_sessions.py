@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from rytask.modules.identity import rules
-from rytask.modules.identity.model import KeptSession, SessionId
+from rytask.modules.identity.model import SessionId, StoredSession
 from rytask.platform import crypto
 from rytask.platform.ids import OrgId, UserId
 from tests.identity.signing import as_, kinds, refreshed, refused, signed_in
@@ -272,7 +272,7 @@ async def test_a_new_role_comes_with_the_next_refresh_and_the_old_access_token_e
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
 
-def kept(**changes: object) -> KeptSession:
+def kept(**changes: object) -> StoredSession:
     values: dict[str, object] = {
         "id": uuid4(),
         "org_id": OrgId(uuid4()),
@@ -282,7 +282,7 @@ def kept(**changes: object) -> KeptSession:
         "rotated_at": None,
         "revoked_at": None,
     }
-    return KeptSession(**{**values, **changes})  # type: ignore[arg-type]
+    return StoredSession(**{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -300,4 +300,4 @@ def kept(**changes: object) -> KeptSession:
     ],
 )
 def test_what_happens_to_a_refresh_token(changes: dict[str, datetime], verdict: str) -> None:
-    assert rules.judge(kept(**changes), NOW) == verdict
+    assert rules.judge_refresh(kept(**changes), NOW) == verdict

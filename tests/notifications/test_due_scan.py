@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from tests.notifications.desk import (
+from tests.notifications.inboxes import (
     change_item,
     inbox,
     live_in,
+    notified_kinds,
     put_item,
-    told,
     unread,
     work_on,
 )
@@ -57,14 +57,14 @@ async def test_the_assignee_and_the_watchers_are_told_what_is_due_soon(world: Wo
         assert notice["payload"]["key"].startswith(world.project.key_prefix)
         assert notice["payload"]["projectId"] == str(world.project.id)
         assert notice["payload"]["projectName"]
-    assert await told(other) == []
+    assert await notified_kinds(other) == []
 
 
 async def test_whoever_is_assignee_and_watcher_is_told_once(world: World) -> None:
     sam = await world.person()
     await put_item(world, due=june(2), assignee=sam, watchers=[sam])
     await scan_at(world, at(MONDAY))
-    assert await told(sam) == ["DUE_SOON"]
+    assert await notified_kinds(sam) == ["DUE_SOON"]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_soon_is_within_two_days_and_the_day_itself_is_not_over(
     sam = await world.person()
     await put_item(world, due=due, assignee=sam)
     await scan_at(world, at(MONDAY))
-    assert await told(sam) == kinds
+    assert await notified_kinds(sam) == kinds
 
 
 async def test_what_is_overdue_is_said_every_seven_days_until_it_is_done(world: World) -> None:
@@ -100,7 +100,7 @@ async def test_what_is_overdue_is_said_every_seven_days_until_it_is_done(world: 
         if len(await inbox(sam)) > before:
             days.append(day)
     assert days == [1, 2, 9, 16]
-    assert Counter(await told(sam)) == {"DUE_SOON": 1, "OVERDUE": 3}
+    assert Counter(await notified_kinds(sam)) == {"DUE_SOON": 1, "OVERDUE": 3}
 
 
 async def test_a_new_due_date_is_told_anew(world: World) -> None:
@@ -110,7 +110,7 @@ async def test_a_new_due_date_is_told_anew(world: World) -> None:
     await change_item(world, item, due_date=june(4))
     await scan_at(world, at(june(2)))
     await scan_at(world, at(june(3)))
-    assert await told(sam) == ["DUE_SOON", "DUE_SOON"]
+    assert await notified_kinds(sam) == ["DUE_SOON", "DUE_SOON"]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ async def test_nothing_is_said_that_is_not_true_any_more(
     item = await put_item(world, due=june(1), assignee=sam)
     await change_item(world, item, **gone)
     await scan_at(world, at(MONDAY))
-    assert await told(sam) == []
+    assert await notified_kinds(sam) == []
 
 
 async def test_only_who_can_see_the_project_is_told(world: World) -> None:
@@ -131,8 +131,8 @@ async def test_only_who_can_see_the_project_is_told(world: World) -> None:
     admin = await world.person("ADMIN", project_role=None)
     await put_item(world, due=june(1), assignee=outsider, watchers=[admin])
     await scan_at(world, at(MONDAY))
-    assert await told(outsider) == []
-    assert await told(admin) == ["DUE_SOON"]
+    assert await notified_kinds(outsider) == []
+    assert await notified_kinds(admin) == ["DUE_SOON"]
 
 
 async def test_who_was_removed_is_not_told(world: World) -> None:
@@ -145,7 +145,7 @@ async def test_who_was_removed_is_not_told(world: World) -> None:
             sam.id,
         )
     await scan_at(world, at(MONDAY))
-    assert await told(sam) == []
+    assert await notified_kinds(sam) == []
 
 
 async def test_archived_projects_are_quiet(world: World) -> None:
@@ -158,7 +158,7 @@ async def test_archived_projects_are_quiet(world: World) -> None:
             world.project.id,
         )
     await scan_at(world, at(MONDAY))
-    assert await told(sam) == []
+    assert await notified_kinds(sam) == []
 
 
 async def test_nobody_is_told_before_their_own_hour(world: World) -> None:
@@ -167,13 +167,13 @@ async def test_nobody_is_told_before_their_own_hour(world: World) -> None:
     await live_in(world, late, "America/Los_Angeles")
     await put_item(world, due=june(2), assignee=early, watchers=[late])
     await scan_at(world, at(MONDAY, "07:14", "Asia/Kolkata"))
-    assert await told(early) == []
+    assert await notified_kinds(early) == []
     await scan_at(world, at(MONDAY, "07:15", "Asia/Kolkata"))
-    assert await told(early) == ["DUE_SOON"]
+    assert await notified_kinds(early) == ["DUE_SOON"]
     await scan_at(world, at(MONDAY, "08:59", "America/Los_Angeles"))
-    assert await told(late) == []
+    assert await notified_kinds(late) == []
     await scan_at(world, at(MONDAY, "09:00", "America/Los_Angeles"))
-    assert await told(late) == ["DUE_SOON"]
+    assert await notified_kinds(late) == ["DUE_SOON"]
 
 
 async def test_a_person_without_a_zone_lives_in_that_of_the_organization(world: World) -> None:
@@ -181,9 +181,9 @@ async def test_a_person_without_a_zone_lives_in_that_of_the_organization(world: 
     await work_on(world, EVERY_DAY, "Pacific/Auckland")
     await put_item(world, due=june(2), assignee=sam)
     await scan_at(world, at(MONDAY, "08:59", "Pacific/Auckland"))
-    assert await told(sam) == []
+    assert await notified_kinds(sam) == []
     await scan_at(world, at(MONDAY, "09:01", "Pacific/Auckland"))
-    assert await told(sam) == ["DUE_SOON"]
+    assert await notified_kinds(sam) == ["DUE_SOON"]
 
 
 async def test_a_zone_that_does_not_exist_stops_nobody(world: World) -> None:
@@ -192,7 +192,7 @@ async def test_a_zone_that_does_not_exist_stops_nobody(world: World) -> None:
     await live_in(world, lost, "Mars/Olympus_Mons")
     await put_item(world, due=june(2), assignee=lost, watchers=[sam])
     await scan_at(world, at(MONDAY, "09:00"))
-    assert (await told(lost), await told(sam)) == (["DUE_SOON"], ["DUE_SOON"])
+    assert (await notified_kinds(lost), await notified_kinds(sam)) == (["DUE_SOON"], ["DUE_SOON"])
 
 
 async def test_on_a_free_day_news_wait_for_the_next_working_day(world: World) -> None:
@@ -201,9 +201,9 @@ async def test_on_a_free_day_news_wait_for_the_next_working_day(world: World) ->
     await put_item(world, due=june(8), assignee=sam)
     for day in (6, 7):
         await scan_at(world, at(june(day), "12:00"))
-        assert await told(sam) == []
+        assert await notified_kinds(sam) == []
     await scan_at(world, at(june(8)))
-    assert sorted(await told(sam)) == ["DUE_SOON", "OVERDUE"]
+    assert sorted(await notified_kinds(sam)) == ["DUE_SOON", "OVERDUE"]
 
 
 async def test_a_missed_scan_is_caught_up_once(world: World) -> None:
@@ -211,12 +211,12 @@ async def test_a_missed_scan_is_caught_up_once(world: World) -> None:
     sam = await world.person()
     await put_item(world, due=june(1), assignee=sam)
     await scan_at(world, at(june(1)))
-    assert await told(sam) == ["DUE_SOON"]
+    assert await notified_kinds(sam) == ["DUE_SOON"]
     await scan_at(world, at(june(25), "17:40"))
-    assert await told(sam) == ["OVERDUE", "DUE_SOON"]
+    assert await notified_kinds(sam) == ["OVERDUE", "DUE_SOON"]
     await scan_at(world, at(june(25), "17:45"))
     await scan_at(world, at(june(26), "08:00"))
-    assert await told(sam) == ["OVERDUE", "DUE_SOON"]
+    assert await notified_kinds(sam) == ["OVERDUE", "DUE_SOON"]
 
 
 async def test_an_hour_just_before_midnight_is_not_missed(world: World) -> None:
@@ -224,9 +224,9 @@ async def test_an_hour_just_before_midnight_is_not_missed(world: World) -> None:
     await live_in(world, owl, "Europe/Berlin", "23:59")
     await put_item(world, due=june(2), assignee=owl)
     await scan_at(world, at(MONDAY, "23:55", "Europe/Berlin"))
-    assert await told(owl) == []
+    assert await notified_kinds(owl) == []
     await scan_at(world, at(june(2), "00:04", "Europe/Berlin"))
-    assert await told(owl) == ["DUE_SOON"]
+    assert await notified_kinds(owl) == ["DUE_SOON"]
     assert await scanned_on(world, owl) == MONDAY
 
 
@@ -255,7 +255,7 @@ async def test_every_day_has_one_hour_when_the_clocks_change(
     for _ in range(3 * 24 * 6):
         moment += timedelta(minutes=10)
         async with world.database.transaction() as tx:
-            for scanned in await queries.claim(
+            for scanned in await queries.claim_scans(
                 tx, world.org_id, rules.local_times(moment), limit=100
             ):
                 if scanned.user_id == sam.id:

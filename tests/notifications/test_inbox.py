@@ -4,28 +4,28 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from tests.notifications.desk import inbox, unread
+from tests.notifications.inboxes import inbox, unread
 from tests.world import Person, World
 
 from rytask.modules.notifications import service
-from rytask.modules.notifications.model import ItemNews
+from rytask.modules.notifications.model import ItemPayload
 from rytask.platform.ids import ProjectId, new_id
 from rytask.platform.work import system
 
 NOTIFICATIONS = "/api/v1/notifications"
 
 
-async def tell(world: World, times: int = 1, *, key: str | None = None) -> None:
+async def notify_owner(world: World, times: int = 1, *, key: str | None = None) -> None:
     """Tell the owners and admins something."""
-    news = ItemNews(
+    payload = ItemPayload(
         key="GO-1", title="News", project_id=ProjectId(world.project.id), project_name="Start"
     )
     for _ in range(times):
         async with world.work.writing(system(world.org_id)) as ctx:
-            await service.tell_admins(
+            await service.notify_admins(
                 ctx,
                 "SLACK",
-                news,
+                payload,
                 entity_type="slack_connection",
                 entity_id=new_id(),
                 key=key or str(uuid4()),
@@ -45,17 +45,17 @@ async def states(person: Person) -> dict[str, int]:
 
 async def test_admins_are_told_and_members_are_not(world: World) -> None:
     admin, member = await world.person("ADMIN"), await world.person()
-    await tell(world)
+    await notify_owner(world)
     assert [await unread(person) for person in (world.owner, admin, member)] == [1, 1, 0]
 
 
 async def test_the_same_news_are_told_once(world: World) -> None:
-    await tell(world, 3, key="the same")
+    await notify_owner(world, 3, key="the same")
     assert await unread(world.owner) == 1
 
 
 async def test_a_notification_carries_what_it_takes_to_show_it(world: World) -> None:
-    await tell(world)
+    await notify_owner(world)
     [notification] = await inbox(world.owner)
     assert set(notification) == {
         "id",
@@ -80,7 +80,7 @@ async def test_a_notification_carries_what_it_takes_to_show_it(world: World) -> 
 
 
 async def test_without_a_state_the_unread_are_listed(world: World) -> None:
-    await tell(world, 2)
+    await notify_owner(world, 2)
     first, _ = await inbox(world.owner)
     await change(world.owner, first["id"], read=True)
     answer = await world.owner.api.get(NOTIFICATIONS)
@@ -88,7 +88,7 @@ async def test_without_a_state_the_unread_are_listed(world: World) -> None:
 
 
 async def test_reading_takes_it_from_the_unread_and_can_be_taken_back(world: World) -> None:
-    await tell(world)
+    await notify_owner(world)
     [notification] = await inbox(world.owner)
     assert await change(world.owner, notification["id"], read=True) == 200
     assert await states(world.owner) == {"unread": 0, "all": 1, "snoozed": 0, "archived": 0}
@@ -98,7 +98,7 @@ async def test_reading_takes_it_from_the_unread_and_can_be_taken_back(world: Wor
 
 
 async def test_what_is_snoozed_comes_back_when_its_time_has_come(world: World) -> None:
-    await tell(world)
+    await notify_owner(world)
     [notification] = await inbox(world.owner)
     until = world.clock.now + timedelta(hours=1)
     assert await change(world.owner, notification["id"], snoozedUntil=until.isoformat()) == 200
@@ -110,7 +110,7 @@ async def test_what_is_snoozed_comes_back_when_its_time_has_come(world: World) -
 
 
 async def test_what_is_archived_is_out_of_sight_but_not_lost(world: World) -> None:
-    await tell(world)
+    await notify_owner(world)
     [notification] = await inbox(world.owner)
     assert await change(world.owner, notification["id"], archived=True) == 200
     assert await states(world.owner) == {"unread": 0, "all": 0, "snoozed": 0, "archived": 1}
@@ -120,7 +120,7 @@ async def test_what_is_archived_is_out_of_sight_but_not_lost(world: World) -> No
 
 
 async def test_pages_go_from_the_newest_to_the_oldest_without_a_gap(world: World) -> None:
-    await tell(world, 5)
+    await notify_owner(world, 5)
     seen, cursor = [], None
     for expected in (2, 2, 1):
         query = {"state": "all", "limit": 2, **({"cursor": cursor} if cursor else {})}
@@ -154,14 +154,14 @@ async def test_a_query_that_makes_no_sense_is_refused(world: World, query: str) 
 async def test_a_change_that_makes_no_sense_is_refused(
     world: World, changes: dict[str, object]
 ) -> None:
-    await tell(world)
+    await notify_owner(world)
     [notification] = await inbox(world.owner)
     assert await change(world.owner, notification["id"], **changes) == 400
 
 
 async def test_a_notification_of_somebody_else_does_not_exist(world: World) -> None:
     admin, stranger = await world.person("ADMIN"), await world.stranger()
-    await tell(world)
+    await notify_owner(world)
     [notification] = await inbox(world.owner)
     for person in (admin, stranger):
         assert await change(person, notification["id"], read=True) == 404
@@ -170,7 +170,7 @@ async def test_a_notification_of_somebody_else_does_not_exist(world: World) -> N
 
 
 async def test_all_can_be_read_at_once_except_what_is_snoozed(world: World) -> None:
-    await tell(world, 3)
+    await notify_owner(world, 3)
     notification = (await inbox(world.owner))[0]
     until = world.clock.now + timedelta(hours=1)
     await change(world.owner, notification["id"], snoozedUntil=until.isoformat())
@@ -182,7 +182,7 @@ async def test_all_can_be_read_at_once_except_what_is_snoozed(world: World) -> N
 
 
 async def test_only_a_real_change_is_recorded(world: World) -> None:
-    await tell(world)
+    await notify_owner(world)
     [notification] = await inbox(world.owner)
     for _ in range(2):
         await change(world.owner, notification["id"], read=True)

@@ -40,7 +40,7 @@ async def test_nobodys_password_is_always_wrong(passwords: Passwords) -> None:
 async def test_nobodys_password_is_checked_with_the_costs_of_everybodys() -> None:
     passwords = Passwords(memory_cost=32768, time_cost=3, parallelism=2)
     shape = (await passwords.hash("x")).split("$")
-    nobody = passwords._nobody.split("$")
+    nobody = passwords._dummy_hash.split("$")
     passwords.close()
     assert nobody[:4] == shape[:4]
     assert [len(part) for part in nobody[4:]] == [len(part) for part in shape[4:]]
@@ -60,12 +60,12 @@ def key(byte: int) -> str:
     return base64.b64encode(bytes([byte]) * 32).decode()
 
 
-@given(plain=st.binary(max_size=500), place=st.binary(max_size=50))
-def test_what_was_sealed_is_unsealed(plain: bytes, place: bytes) -> None:
+@given(plain=st.binary(max_size=500), associated_data=st.binary(max_size=50))
+def test_what_was_sealed_is_unsealed(plain: bytes, associated_data: bytes) -> None:
     sealer = Sealer.read(key(1))
-    sealed = sealer.seal(plain, place)
-    assert sealer.unseal(sealed, place) == plain
-    assert sealer.seal(plain, place) != sealed
+    sealed = sealer.seal(plain, associated_data)
+    assert sealer.unseal(sealed, associated_data) == plain
+    assert sealer.seal(plain, associated_data) != sealed
 
 
 def test_a_sealed_value_cannot_be_moved_to_another_row() -> None:

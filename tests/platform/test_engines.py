@@ -22,7 +22,7 @@ import redis
 from rytask.platform.engines import Engines, running
 
 RYTASK = [sys.executable, "-m", "rytask"]
-REHEARSAL = [sys.executable, str(Path(__file__).with_name("rehearsal.py"))]
+FAKE_COMMANDS = [sys.executable, str(Path(__file__).with_name("fake_commands.py"))]
 ELSEWHERE = {"DATABASE_URL": "postgresql://far/away", "REDIS_URL": "redis://far"}
 PATIENCE = 30.0
 
@@ -296,7 +296,7 @@ def test_a_first_start_that_was_interrupted_is_made_again_and_wheels_may_lie_in_
 
 
 def test_up_runs_everything_and_ends_the_engines_last(data_dir: Path, port: int) -> None:
-    with started([*REHEARSAL, "up", str(port), str(data_dir)]) as up:
+    with started([*FAKE_COMMANDS, "up", str(port), str(data_dir)]) as up:
         assert printed(up) == f"RyTask is ready: http://localhost:{port}"
         assert printed(up) == "demo done"
         environ = get(port)
@@ -321,7 +321,7 @@ def test_up_lets_in_as_many_connections_as_its_processes_may_open(
     data_dir: Path, port: int
 ) -> None:
     for size, most in (("10", "300"), ("100", str(3 * 204 + 20))):
-        command = [*REHEARSAL, "up", str(port), str(data_dir)]
+        command = [*FAKE_COMMANDS, "up", str(port), str(data_dir)]
         with started(command, DATABASE_POOL_SIZE=size) as up:
             assert "ready" in printed(up)
             environ = get(port)
@@ -334,7 +334,7 @@ def test_up_lets_in_as_many_connections_as_its_processes_may_open(
 def test_up_keeps_the_secrets_it_makes_but_prefers_those_it_is_given(
     tmp_path: Path, port: int
 ) -> None:
-    command = [*REHEARSAL, "up", str(port), str(tmp_path)]
+    command = [*FAKE_COMMANDS, "up", str(port), str(tmp_path)]
     seen = []
     for given in ({}, {}, {"JWT_SECRET": "mine"}):
         with started(command, **ELSEWHERE, **given) as up:
@@ -351,7 +351,7 @@ def test_up_keeps_the_secrets_it_makes_but_prefers_those_it_is_given(
 def test_up_starts_again_what_dies_and_leaves_nothing_when_it_is_killed_itself(
     data_dir: Path, port: int
 ) -> None:
-    with started([*REHEARSAL, "up", str(port), str(data_dir)]) as up:
+    with started([*FAKE_COMMANDS, "up", str(port), str(data_dir)]) as up:
         assert "ready" in printed(up)
         before = descendants(up.pid)
         killed = get(port)["pid"]
@@ -364,17 +364,17 @@ def test_up_starts_again_what_dies_and_leaves_nothing_when_it_is_killed_itself(
 
 
 def test_up_ends_when_a_step_or_the_first_start_fails(tmp_path: Path, port: int) -> None:
-    command = [*REHEARSAL, "up", str(port), str(tmp_path)]
-    assert refusal(command, REHEARSED_FAILURE="migrate", **ELSEWHERE) == (
+    command = [*FAKE_COMMANDS, "up", str(port), str(tmp_path)]
+    assert refusal(command, FAILING_COMMAND="migrate", **ELSEWHERE) == (
         "rytask: migrate failed (exit code 1); its own words are above"
     )
-    assert refusal(command, REHEARSED_FAILURE="serve", **ELSEWHERE) == (
+    assert refusal(command, FAILING_COMMAND="serve", **ELSEWHERE) == (
         "rytask: api.1 did not start (exit code 1); its own words are above"
     )
 
 
 def test_up_uses_the_servers_of_the_environment(tmp_path: Path, port: int) -> None:
-    with started([*REHEARSAL, "up", str(port), str(tmp_path)], **ELSEWHERE) as up:
+    with started([*FAKE_COMMANDS, "up", str(port), str(tmp_path)], **ELSEWHERE) as up:
         assert "ready" in printed(up)
         environ = get(port)
     assert {name: environ[name] for name in ELSEWHERE} == ELSEWHERE

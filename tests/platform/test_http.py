@@ -26,7 +26,7 @@ from rytask.platform.http import (
 from rytask.platform.idempotency import Replays
 from rytask.platform.ids import OrgId, UserId, new_id
 from rytask.platform.rate_limit import Limiter
-from rytask.platform.redis_client import QuickRedis
+from rytask.platform.redis_client import RequestRedis
 from rytask.platform.work import Actor, Reading, Work, Writing
 
 routes = Routes("test", prefix="")
@@ -95,7 +95,7 @@ class _Tokens(Bearers):
 async def served(
     database_url: str, redis_url: str, *, requests: int = 1000
 ) -> AsyncIterator[httpx.AsyncClient]:
-    database, redis = await Database.connect(database_url), QuickRedis(redis_url)
+    database, redis = await Database.connect(database_url), RequestRedis(redis_url)
     await redis.start()
     org_id = OrgId(new_id())
     async with database.transaction() as tx:
@@ -112,7 +112,12 @@ async def served(
     )
     application = Application(
         [routes],
-        work=Work(database, heard=frozenset(), attempts=lambda _: 1, hint=lambda: None),
+        work=Work(
+            database,
+            subscribed_kinds=frozenset(),
+            attempts=lambda _: 1,
+            notify_workers=lambda: None,
+        ),
         bearers=_Tokens(actor),
         limiter=Limiter(redis),
         replays=Replays(redis, Sealer.derived("a secret of the tests", "replays")),

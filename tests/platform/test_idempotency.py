@@ -21,7 +21,7 @@ from rytask.platform.idempotency import (
     purge,
 )
 from rytask.platform.ids import OrgId
-from rytask.platform.redis_client import QuickRedis
+from rytask.platform.redis_client import RequestRedis
 
 PRINT = fingerprint("POST", "/api/v1/work-items", "", "application/json", b"{}")
 OTHER = fingerprint("POST", "/api/v1/work-items", "", "application/json", b"{ }")
@@ -77,14 +77,14 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def redis(redis_url: str) -> AsyncIterator[QuickRedis]:
-    redis = QuickRedis(redis_url, patience=5)
+async def redis(redis_url: str) -> AsyncIterator[RequestRedis]:
+    redis = RequestRedis(redis_url, timeout=5)
     yield redis
     await redis.close()
 
 
 @pytest.fixture
-def replays(redis: QuickRedis) -> Replays:
+def replays(redis: RequestRedis) -> Replays:
     return Replays(redis, Sealer.derived("a secret of these tests", "replays"))
 
 
@@ -172,7 +172,7 @@ async def test_a_duplicate_works_itself_when_the_first_request_fails(
 async def test_a_duplicate_is_told_to_come_back_when_the_first_request_takes_long(
     database: Database, replays: Replays, scope: Scope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "PATIENCE", 0.1)
+    monkeypatch.setattr(idempotency, "CLAIM_TIMEOUT", 0.1)
     async with database.transaction() as tx:
         assert await replays.claim(tx, scope, PRINT) is None
         with pytest.raises(InFlight) as refused:
@@ -191,7 +191,7 @@ async def test_a_request_that_was_overtaken_is_undone_and_finds_the_answer(
 
 
 async def test_answers_are_kept_sealed_in_both_places(
-    database: Database, redis: QuickRedis, replays: Replays, scope: Scope
+    database: Database, redis: RequestRedis, replays: Replays, scope: Scope
 ) -> None:
     await answer(database, replays, scope)
     await replays.remember(scope, PRINT, ANSWER)
@@ -213,14 +213,14 @@ async def test_the_cache_answers_the_same_request_only(replays: Replays, scope: 
 
 
 async def test_rubbish_in_the_cache_is_a_miss(
-    redis: QuickRedis, replays: Replays, scope: Scope
+    redis: RequestRedis, replays: Replays, scope: Scope
 ) -> None:
     await redis.call("SET", f"replay:{scope.digest.hex()}", "rubbish", "EX", 60)
     assert await replays.cached(scope, PRINT) is None
 
 
 async def test_without_redis_keys_still_hold(database: Database, scope: Scope) -> None:
-    redis = QuickRedis("redis://127.0.0.1:1")
+    redis = RequestRedis("redis://127.0.0.1:1")
     replays = Replays(redis, Sealer.derived("secret", "replays"))
     assert await replays.cached(scope, PRINT) is None
     assert await answer(database, replays, scope) is None
@@ -230,7 +230,7 @@ async def test_without_redis_keys_still_hold(database: Database, scope: Scope) -
 
 
 async def test_an_answer_sealed_with_a_lost_secret_is_refused_not_done_again(
-    database: Database, redis: QuickRedis, replays: Replays, scope: Scope
+    database: Database, redis: RequestRedis, replays: Replays, scope: Scope
 ) -> None:
     await answer(database, replays, scope)
     changed = Replays(redis, Sealer.derived("another secret", "replays"))

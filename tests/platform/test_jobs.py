@@ -8,19 +8,19 @@ from uuid import UUID
 import asyncpg
 import pytest
 import redis.asyncio as redis
-from tests.platform import lab
+from tests.platform import sample_jobs
 
 from rytask.platform import jobs, outbox, relay, schedule
 from rytask.platform.db import Database
 from rytask.platform.errors import NotFound
-from rytask.platform.events import Fact, Recorded
-from rytask.platform.hint import Hint
+from rytask.platform.events import Fact, RecordedFact
 from rytask.platform.ids import OrgId, new_id
 from rytask.platform.jobs import Tools
 from rytask.platform.migrate import migrate
 from rytask.platform.reactions import on
-from rytask.platform.redis_client import QuickRedis
+from rytask.platform.redis_client import RequestRedis
 from rytask.platform.work import Writing
+from rytask.platform.worker_notifier import WorkerNotifier
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ async def lab_url(empty_database_url: str) -> str:
     return url
 
 
-TICK = [jobs.known("lab.tick")]
+TICK = [jobs.registered("lab.tick")]
 
 
 class Lab:
@@ -49,7 +49,7 @@ class Lab:
         self.database: Database = tools.work.database
 
     def worker(self):
-        return lab.worker(self.url, self.redis_url)
+        return sample_jobs.worker(self.url, self.redis_url)
 
     async def ask(self, name: str, *args: str) -> None:
         async with self.tools.transaction(self.org_id) as ctx:
@@ -72,7 +72,7 @@ class Lab:
 
 @pytest.fixture
 async def it(lab_url: str, redis_url: str) -> AsyncIterator[Lab]:
-    async with lab.opened(lab_url, lambda: None) as tools:
+    async with sample_jobs.opened(lab_url, lambda: None) as tools:
         org_id = OrgId(new_id())
         async with tools.work.database.transaction() as tx:
             await tx.execute("TRUNCATE effects, jobs, schedules")
@@ -136,8 +136,8 @@ async def test_what_a_failed_job_wrote_is_undone_and_it_is_dead_after_its_attemp
         [job] = await it.jobs()
         assert (job.attempts, job.max_attempts) == (2, 2)
 
-        lab.gates["x"] = asyncio.Event()
-        lab.gates["x"].set()
+        sample_jobs.gates["x"] = asyncio.Event()
+        sample_jobs.gates["x"].set()
         async with it.database.transaction() as tx:
             assert await outbox.retry_dead(tx, "lab.write") == 0
             assert await outbox.retry_dead(tx, "lab.write_and_break") == 1
@@ -199,14 +199,14 @@ async def test_a_worker_that_died_loses_its_jobs_to_another(it: Lab) -> None:
 
 
 async def test_a_job_that_runs_longer_than_its_lease_is_not_taken_away(it: Lab) -> None:
-    lab.started["long"], lab.gates["long"] = asyncio.Event(), asyncio.Event()
+    sample_jobs.started["long"], sample_jobs.gates["long"] = asyncio.Event(), asyncio.Event()
     async with it.worker(), it.worker():
         await it.ask("lab.wait", "long")
-        await lab.started["long"].wait()
+        await sample_jobs.started["long"].wait()
         await asyncio.sleep(outbox.LEASE.total_seconds() + 2)
         [job] = await it.jobs()
         assert (job.state, job.attempts) == ("running", 1)
-        lab.gates["long"].set()
+        sample_jobs.gates["long"].set()
         await until(it.none_left)
     assert await it.effects() == ["long"]
 
@@ -293,7 +293,7 @@ async def test_a_job_that_gets_no_connection_waits_and_is_tried_again(it: Lab) -
 async def test_jobs_wait_while_redis_is_away_and_complete_when_it_is_back(it: Lab) -> None:
     line = Line(it.redis_url)
     await line.connect()
-    async with lab.worker(it.url, line.url):
+    async with sample_jobs.worker(it.url, line.url):
         await it.ask("lab.write_slowly", *numbered(40))
         await it.ask("lab.call", "before")
 
@@ -314,7 +314,7 @@ async def test_a_worker_starts_without_redis_and_stops_without_it(it: Lab) -> No
     line = Line(it.redis_url)
     await line.connect()
     await line.cut()
-    async with lab.worker(it.url, line.url):
+    async with sample_jobs.worker(it.url, line.url):
         await it.ask("lab.write", "x")
         await asyncio.sleep(1.5)
         await line.connect()
@@ -326,7 +326,7 @@ async def test_a_worker_starts_without_redis_and_stops_without_it(it: Lab) -> No
 async def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(it: Lab) -> None:
     async def start() -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.platform.lab", it.url, it.redis_url
+            sys.executable, "-m", "tests.platform.sample_jobs", it.url, it.redis_url
         )
 
     processes = [await start(), await start()]
@@ -351,13 +351,13 @@ async def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(it
 
 
 async def test_a_stopped_worker_ends_what_runs_and_gives_back_the_rest(it: Lab) -> None:
-    lab.started["held"], lab.gates["held"] = asyncio.Event(), asyncio.Event()
+    sample_jobs.started["held"], sample_jobs.gates["held"] = asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as other:
         async with it.worker():
             await it.ask("lab.wait", "held")
-            await lab.started["held"].wait()
+            await sample_jobs.started["held"].wait()
             await it.ask("lab.write_slowly", *numbered(60))
-            asyncio.get_running_loop().call_later(1.0, lab.gates["held"].set)
+            asyncio.get_running_loop().call_later(1.0, sample_jobs.gates["held"].set)
         assert "held" in await it.effects()
         assert {j.attempts for j in await it.jobs()} <= {0}
         assert not await it.jobs(state="running")
@@ -367,10 +367,10 @@ async def test_a_stopped_worker_ends_what_runs_and_gives_back_the_rest(it: Lab) 
 
 
 async def test_a_stopped_worker_cuts_off_what_does_not_end(it: Lab) -> None:
-    lab.started["stuck"], lab.gates["stuck"] = asyncio.Event(), asyncio.Event()
+    sample_jobs.started["stuck"], sample_jobs.gates["stuck"] = asyncio.Event(), asyncio.Event()
     async with it.worker():
         await it.ask("lab.wait", "stuck")
-        await lab.started["stuck"].wait()
+        await sample_jobs.started["stuck"].wait()
     [job] = await it.jobs()
     assert (job.state, job.attempts) == ("waiting", 0)
 
@@ -433,26 +433,26 @@ async def test_jobs_of_a_newer_version_are_left_to_it(it: Lab) -> None:
     assert (job.state, job.attempts) == ("waiting", 0)
 
 
-async def test_a_hint_is_heard_and_costs_nothing_when_redis_is_away(it: Lab) -> None:
+async def test_workers_are_notified_and_it_costs_nothing_when_redis_is_away(it: Lab) -> None:
     client = redis.from_url(it.redis_url, decode_responses=True)
     async with client.pubsub(ignore_subscribe_messages=True) as channel:
         await channel.subscribe("rytask:hint")
-        quick = QuickRedis(it.redis_url)
+        quick = RequestRedis(it.redis_url)
         await quick.start()
-        hint = Hint(quick)
-        hint()
-        hint()
+        notify = WorkerNotifier(quick)
+        notify()
+        notify()
         async with asyncio.timeout(60):
             while await channel.get_message(timeout=1.0) is None:
                 pass
-        await hint.close()
+        await notify.close()
         await quick.close()
     await client.aclose()
     line = Line(it.redis_url)
     await line.connect()
     await line.cut()
-    away = QuickRedis(line.url)
-    nobody = Hint(away)
+    away = RequestRedis(line.url)
+    nobody = WorkerNotifier(away)
     for _ in range(20):
         nobody()
         await asyncio.sleep(0.01)
@@ -466,12 +466,12 @@ class Happened(Fact, frozen=True):
 
 
 @on(Happened)
-async def follow(ctx: Writing, recorded: Recorded, fact: Happened) -> None:
+async def follow(ctx: Writing, recorded: RecordedFact, fact: Happened) -> None:
     await ctx.db.execute("INSERT INTO effects (what) VALUES ($1)", f"{fact.what} {recorded.kind}")
 
 
 async def test_what_reacts_to_a_fact_reacts_once(it: Lab) -> None:
-    async with lab.opened(it.url, lambda: None) as tools, it.worker(), it.worker():
+    async with sample_jobs.opened(it.url, lambda: None) as tools, it.worker(), it.worker():
         for what in "abc":
             async with tools.transaction(it.org_id) as ctx:
                 ctx.record(Happened(subject_id=UUID(int=1), what=what))
@@ -482,7 +482,7 @@ async def test_what_reacts_to_a_fact_reacts_once(it: Lab) -> None:
 def test_batches_grow_with_the_backlog_and_what_failed_before_goes_alone() -> None:
     def sizes(fresh: int, tried: int) -> list[int]:
         rows = [
-            outbox.Pushable(n, "lab.write", 0 if n < fresh else 1, "queued")
+            outbox.QueuedJob(n, "lab.write", 0 if n < fresh else 1, "queued")
             for n in range(fresh + tried)
         ]
         return [len(batch) for batch in relay.batches(rows)]

@@ -29,36 +29,36 @@ async def test_there_are_never_more_connections_than_allowed(pool: Pool) -> None
 
 
 async def test_whoever_waits_gets_the_first_connection_that_comes_back(pool: Pool) -> None:
-    first, second = await pool.take(), await pool.take()
-    waiting = asyncio.create_task(pool.take())
+    first, second = await pool.acquire(), await pool.acquire()
+    waiting = asyncio.create_task(pool.acquire())
     await asyncio.sleep(0)
-    pool.give_back(first, sound=True)
+    pool.release(first, reusable=True)
     assert await waiting is first
-    pool.give_back(first, sound=True)
-    pool.give_back(second, sound=True)
+    pool.release(first, reusable=True)
+    pool.release(second, reusable=True)
 
 
 async def test_whoever_waits_too_long_is_told_so(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "_PATIENCE", 0.01)
-    taken = [await pool.take(), await pool.take()]
+    monkeypatch.setattr(pools, "_ACQUIRE_TIMEOUT", 0.01)
+    taken = [await pool.acquire(), await pool.acquire()]
     with pytest.raises(TimeoutError):
-        await pool.take()
+        await pool.acquire()
     for connection in taken:
-        pool.give_back(connection, sound=True)
+        pool.release(connection, reusable=True)
     assert await backend(pool)
 
 
 async def test_a_turn_is_not_lost_with_a_waiter_who_is_cancelled_as_it_comes(pool: Pool) -> None:
-    first, second = await pool.take(), await pool.take()
-    leaving, staying = asyncio.create_task(pool.take()), asyncio.create_task(pool.take())
+    first, second = await pool.acquire(), await pool.acquire()
+    leaving, staying = asyncio.create_task(pool.acquire()), asyncio.create_task(pool.acquire())
     await asyncio.sleep(0)
-    pool.give_back(first, sound=True)
+    pool.release(first, reusable=True)
     leaving.cancel()
     assert await staying is first
-    pool.give_back(first, sound=True)
-    pool.give_back(second, sound=True)
+    pool.release(first, reusable=True)
+    pool.release(second, reusable=True)
     assert len({*await asyncio.gather(backend(pool), backend(pool))}) == 2
 
 
@@ -80,12 +80,12 @@ async def test_a_refused_statement_costs_no_connection(pool: Pool) -> None:
 
 
 async def test_a_connection_that_the_server_closed_is_replaced(pool: Pool) -> None:
-    first, second = await pool.take(), await pool.take()
+    first, second = await pool.acquire(), await pool.acquire()
     await second.execute(
         "SELECT pg_terminate_backend($1)", await first.fetchval("SELECT pg_backend_pid()")
     )
-    pool.give_back(second, sound=True)
-    pool.give_back(first, sound=True)
+    pool.release(second, reusable=True)
+    pool.release(first, reusable=True)
     while not first.is_closed():
         await asyncio.sleep(0.01)
     assert len(set(await asyncio.gather(backend(pool), backend(pool)))) == 2
@@ -101,6 +101,6 @@ async def test_an_open_that_fails_leaves_room_for_the_next(database_url: str) ->
 
     pool = Pool(open_, 1)
     with pytest.raises(OSError, match="away"):
-        await pool.take()
+        await pool.acquire()
     assert await backend(pool)
     await pool.close()

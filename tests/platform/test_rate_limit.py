@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rytask.platform.rate_limit import Limiter, LocalBuckets, Verdict
-from rytask.platform.redis_client import QuickRedis
+from rytask.platform.redis_client import RequestRedis
 
 
 class Bucket:
@@ -64,14 +64,14 @@ def test_local_buckets_are_bounded_and_forget_the_least_recently_used() -> None:
 
 @pytest.fixture
 async def redis(redis_url: str):
-    redis = QuickRedis(redis_url, patience=5)
+    redis = RequestRedis(redis_url, timeout=5)
     yield redis
     await redis.close()
 
 
 @pytest.mark.parametrize(("limit", "window"), [(5, 3600), (20, 86400), (300, 86400), (7, 86400)])
 async def test_all_processes_share_one_bucket(redis_url: str, limit: int, window: int) -> None:
-    first, second = QuickRedis(redis_url, patience=5), QuickRedis(redis_url, patience=5)
+    first, second = RequestRedis(redis_url, timeout=5), RequestRedis(redis_url, timeout=5)
     limiters = [Limiter(first), Limiter(second)]
     key = str(uuid4())
     verdicts = [await limiters[n % 2].check(key, limit, window) for n in range(limit + 2)]
@@ -83,14 +83,14 @@ async def test_all_processes_share_one_bucket(redis_url: str, limit: int, window
     assert window - 60 < verdicts[-1].reset <= window
 
 
-async def test_a_bucket_in_redis_ends_by_itself(redis: QuickRedis) -> None:
+async def test_a_bucket_in_redis_ends_by_itself(redis: RequestRedis) -> None:
     key = str(uuid4())
     for _ in range(8):
         await Limiter(redis).check(key, 5, 60)
     assert 0 < await redis.call("PTTL", f"rate:{key}") <= 60_000
 
 
-async def test_a_redis_that_forgot_the_script_learns_it_again(redis: QuickRedis) -> None:
+async def test_a_redis_that_forgot_the_script_learns_it_again(redis: RequestRedis) -> None:
     key, limiter = str(uuid4()), Limiter(redis)
     await limiter.check(key, 5, 3600)
     await redis.call("SCRIPT", "FLUSH")
@@ -98,14 +98,14 @@ async def test_a_redis_that_forgot_the_script_learns_it_again(redis: QuickRedis)
 
 
 async def test_without_redis_each_process_counts_by_itself() -> None:
-    redis = QuickRedis("redis://127.0.0.1:1")
+    redis = RequestRedis("redis://127.0.0.1:1")
     limiter = Limiter(redis)
     verdicts = [await limiter.check("a", 3, 3600) for _ in range(5)]
     await redis.close()
     assert [v.allowed for v in verdicts] == [True, True, True, False, False]
 
 
-async def test_a_redis_that_refuses_to_write_stops_nobody(redis: QuickRedis) -> None:
+async def test_a_redis_that_refuses_to_write_stops_nobody(redis: RequestRedis) -> None:
     key = str(uuid4())
     await redis.call("RPUSH", f"rate:{key}", "not a number")
     await redis.call("EXPIRE", f"rate:{key}", 60)

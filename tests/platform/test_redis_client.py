@@ -13,18 +13,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from redis.exceptions import ResponseError
-from tests.platform.silence import silent_redis
+from tests.platform.hanging_redis import hanging_redis
 
 from rytask.platform import telemetry
-from rytask.platform.redis_client import Away, QuickRedis
+from rytask.platform.redis_client import RedisUnavailable, RequestRedis
 
 
 @asynccontextmanager
 async def connected(
     url: str, *, patience: float = 5.0, rest: float = 0.0
-) -> AsyncIterator[QuickRedis]:
+) -> AsyncIterator[RequestRedis]:
     """Patient by default: a busy machine must not look like a Redis that is away."""
-    redis = QuickRedis(url, patience=patience, rest=rest, probe_every=0.02)
+    redis = RequestRedis(url, timeout=patience, cooldown=rest, probe_interval=0.02)
     try:
         yield redis
     finally:
@@ -81,10 +81,10 @@ async def until(met: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def is_away(redis: QuickRedis, command: str = "PING") -> bool:
+async def is_away(redis: RequestRedis, command: str = "PING") -> bool:
     try:
         await redis.call(command)
-    except Away:
+    except RedisUnavailable:
         return True
     return False
 
@@ -116,7 +116,7 @@ async def test_a_refused_command_hurts_nobody_else_in_its_batch(redis_url: str) 
         )
         assert (first, third) == (b"PONG", b"x")
         assert isinstance(second, ResponseError)
-        assert not redis.away
+        assert not redis.unavailable
 
 
 async def test_a_caller_that_gives_up_hurts_nobody_else(redis_url: str) -> None:
@@ -128,44 +128,44 @@ async def test_a_caller_that_gives_up_hurts_nobody_else(redis_url: str) -> None:
 
 
 async def test_three_batches_are_all_that_a_hanging_redis_ever_gets() -> None:
-    async with silent_redis() as silence, connected(silence.url, patience=0.02) as redis:
-        redis._probe_every = 60
+    async with hanging_redis() as hanging, connected(hanging.url, patience=0.02) as redis:
+        redis._probe_interval = 60
         for _ in range(3):
-            assert not redis.away
+            assert not redis.unavailable
             lost = await asyncio.gather(*(is_away(redis) for _ in range(20)))
             assert all(lost)
-        assert redis.away
+        assert redis.unavailable
         assert all([await is_away(redis) for _ in range(20)])
-        assert silence.calls == 3
+        assert hanging.calls == 3
 
 
 async def test_a_request_that_asks_again_after_a_failure_does_not_wait_again() -> None:
-    async with silent_redis() as silence, connected(silence.url, patience=0.02, rest=60) as redis:
+    async with hanging_redis() as hanging, connected(hanging.url, patience=0.02, rest=60) as redis:
         assert [await is_away(redis) for _ in range(3)] == [True] * 3
-        assert silence.calls == 1
-        assert not redis.away
+        assert hanging.calls == 1
+        assert not redis.unavailable
 
 
 async def test_whoever_comes_while_a_batch_hangs_fails_with_it() -> None:
-    async with silent_redis() as silence, connected(silence.url, patience=0.1) as redis:
+    async with hanging_redis() as hanging, connected(hanging.url, patience=0.1) as redis:
         first = asyncio.create_task(is_away(redis))
-        await until(lambda: silence.calls == 1)
+        await until(lambda: hanging.calls == 1)
         assert await is_away(redis)
         assert first.done()
-        assert silence.calls == 1
+        assert hanging.calls == 1
 
 
 async def test_a_redis_that_cannot_be_reached_is_away_after_three_failures() -> None:
     async with connected("redis://127.0.0.1:1") as redis:
         assert [await is_away(redis) for _ in range(4)] == [True] * 4
-        assert redis.away
+        assert redis.unavailable
         assert b"rytask_redis_away 1.0" in telemetry.render()[0]
 
 
 async def test_a_redis_that_is_down_at_the_start_costs_no_request_anything() -> None:
     async with connected("redis://127.0.0.1:1") as redis:
         await redis.start()
-        assert redis.away
+        assert redis.unavailable
 
 
 async def test_a_probe_brings_redis_back_without_any_request(redis_url: str) -> None:
@@ -174,9 +174,9 @@ async def test_a_probe_brings_redis_back_without_any_request(redis_url: str) -> 
         relay.silent = True
         for _ in range(3):
             assert await is_away(redis)
-        assert redis.away
+        assert redis.unavailable
         relay.silent = False
-        await until(lambda: not redis.away)
+        await until(lambda: not redis.unavailable)
         assert await redis.call("PING") == b"PONG"
         assert b"rytask_redis_away 0.0" in telemetry.render()[0]
 
@@ -192,11 +192,11 @@ async def test_a_connection_that_was_closed_while_idle_costs_nobody_anything(
 
 
 async def test_waiting_calls_are_refused_when_the_process_ends() -> None:
-    async with silent_redis() as silence, connected(silence.url, patience=60) as redis:
+    async with hanging_redis() as hanging, connected(hanging.url, patience=60) as redis:
         waiting = redis.call("PING")
-        await until(lambda: silence.calls == 1)
+        await until(lambda: hanging.calls == 1)
         await redis.close()
-        with pytest.raises(Away):
+        with pytest.raises(RedisUnavailable):
             await waiting
 
 
@@ -246,7 +246,7 @@ async def test_a_late_reply_is_never_given_to_a_later_call() -> None:
     async with Scripted() as server, connected(server.url, patience=0.05) as redis:
         assert await is_away(redis)
         await server.says(b"+late\r\n")
-        redis._patience = 5
+        redis._timeout = 5
         asked = redis.call("PING")
         await until(lambda: len(server.lines) == 2)
         await server.hears(2)
@@ -273,7 +273,7 @@ async def test_a_line_that_ends_under_a_batch_refuses_all_of_it_at_once() -> Non
         server.lines[-1].close()
         first, *others = await asyncio.gather(*asked, return_exceptions=True)
         assert first == b"only one"
-        assert [type(other) for other in others] == [Away, Away]
+        assert [type(other) for other in others] == [RedisUnavailable, RedisUnavailable]
         assert len(redis._failures) == 1
 
 
@@ -287,7 +287,7 @@ async def test_a_redis_that_is_not_ready_or_talks_nonsense_is_not_listened_to(
         asked = redis.call("PING")
         await server.hears(1)
         await server.says(words)
-        with suppress(Away):
+        with suppress(RedisUnavailable):
             assert await asked == b"1"
         again = redis.call("PING")
         await until(lambda: len(server.lines) == 2)
@@ -304,15 +304,15 @@ async def test_a_login_that_is_refused_says_so_once(
     )
     async with connected(wrong.geturl()) as redis:
         await redis.start()
-        assert redis.away
-        with pytest.raises(Away):
+        assert redis.unavailable
+        with pytest.raises(RedisUnavailable):
             await redis.call("PING")
     assert "invalid username-password pair" in capsys.readouterr().out
 
 
 async def test_a_database_that_is_not_there_is_not_mistaken_for_another(redis_url: str) -> None:
     async with connected(urlsplit(redis_url)._replace(path="/999").geturl()) as redis:
-        with pytest.raises(Away) as refused:
+        with pytest.raises(RedisUnavailable) as refused:
             await redis.call("PING")
         assert "out of range" in str(refused.value.__cause__)
 
@@ -336,7 +336,7 @@ async def test_tls_trusts_only_whom_the_url_says(redis_url: str, tmp_path: Path)
         trusting = f"{url}?ssl_ca_certs={tmp_path}/own.pem"
         for refused in (url, trusting):
             async with connected(refused) as redis:
-                with pytest.raises(Away) as away:
+                with pytest.raises(RedisUnavailable) as away:
                     await redis.call("PING")
                 assert isinstance(away.value.__cause__, ssl.SSLCertVerificationError)
         async with connected(f"{trusting}&ssl_check_hostname=no") as redis:

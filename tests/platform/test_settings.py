@@ -111,10 +111,10 @@ def test_every_problem_is_told_at_once_each_in_one_line() -> None:
 def test_a_bad_value_is_refused_in_one_clear_sentence(
     environ: Mapping[str, str], sentence: str
 ) -> None:
-    told = refusal(**environ)
-    assert sentence in told
-    assert len(told.splitlines()) == 1
-    assert told.endswith(".")
+    message = refusal(**environ)
+    assert sentence in message
+    assert len(message.splitlines()) == 1
+    assert message.endswith(".")
 
 
 def test_slack_may_have_two_signing_secrets_while_they_are_rotated() -> None:

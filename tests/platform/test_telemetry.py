@@ -102,7 +102,7 @@ def test_an_exception_is_logged_without_the_secrets_in_it(written: io.StringIO) 
 
 def test_requests_are_counted_by_their_route() -> None:
     for _ in range(2):
-        telemetry.answered("/api/v1/t/{id}", "GET", 200, 0.002)
+        telemetry.count_answer("/api/v1/t/{id}", "GET", 200, 0.002)
     text, media = telemetry.render()
     assert media.startswith("text/plain")
     wanted = 'rytask_http_requests_total{method="GET",route="/api/v1/t/{id}",status="200"} 2.0'

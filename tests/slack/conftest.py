@@ -102,7 +102,7 @@ class Slack:
             path, content=body, headers={**signed(secret, body), **headers}
         )
 
-    async def settle(self) -> list[str]:
+    async def run_all_jobs(self) -> list[str]:
         """Run jobs, and those that wait for another try, until there are none; the errors."""
         errors = await self.world.run_jobs()
         while await self._hurry():
@@ -143,5 +143,5 @@ async def unconnected(world: World, stand_in: FakeSlack) -> Slack:
 async def slack(unconnected: Slack) -> Slack:
     """A connected Slack workspace, whose people are known."""
     assert (await unconnected.connect()).endswith("?connected=1")
-    await unconnected.settle()
+    await unconnected.run_all_jobs()
     return unconnected

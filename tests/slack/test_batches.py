@@ -35,7 +35,7 @@ async def test_each_capture_of_a_batch_keeps_its_own_capturer(slack: Slack) -> N
         ["Third", str(owner.id)],
         ["Fourth", None],
     ]
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert len(slack.fake.seen) == 4
 
 
@@ -43,6 +43,6 @@ async def test_a_capture_that_is_refused_takes_no_other_with_it(slack: Slack) ->
     for text in ("First", "#bug !high", "Third"):
         await slack.type(text)
     await carry_out_together(slack)
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert sorted(item["title"] for item in await slack.items()) == ["First", "Third"]
     assert len(slack.fake.seen) == 3

@@ -24,7 +24,7 @@ async def test_a_line_becomes_one_item_and_one_confirmation(slack: Slack) -> Non
 
     answer = await slack.type("Fix login @sam ~2h #bug !high ^2031-05-09")
     assert (answer.status_code, answer.json()) == (200, ON_IT)
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
 
     (item,) = await slack.items()
     assert item["title"] == "Fix login"
@@ -42,11 +42,11 @@ async def test_a_line_becomes_one_item_and_one_confirmation(slack: Slack) -> Non
 async def test_a_delivery_repeated_before_and_after_completion_makes_nothing(slack: Slack) -> None:
     command = slack.fake.command("Fix login", trigger="13345224609.738474920.8088930838d88f")
     answers = await asyncio.gather(*(slack.send(COMMANDS, command) for _ in range(5)))
-    await slack.settle()
+    await slack.run_all_jobs()
     slack.world.clock.advance(timedelta(days=30))
     await slack.world.run_job("slack.purge")
     answers.append(await slack.send(COMMANDS, command, **signed_now(slack, command)))
-    await slack.settle()
+    await slack.run_all_jobs()
 
     assert [answer.json() for answer in answers] == [ON_IT] * 6
     assert len(await slack.items()) == 1
@@ -68,7 +68,7 @@ async def test_a_slack_that_fails_shows_one_confirmation_all_the_same(
     await slack.type("Fix login")
     assert any("TryAgain" in error for error in await slack.world.run_jobs())
     setattr(slack.fake.faults, fault, 0.0)
-    await slack.settle()
+    await slack.run_all_jobs()
 
     assert len(await slack.items()) == 1
     assert "Fix login" in slack.said()
@@ -80,7 +80,7 @@ async def test_a_third_of_the_calls_failing_shows_each_confirmation_once(slack: 
     for n in range(20):
         await slack.type(f"Task number {n}", user=f"U{n % 3}")
         await slack.submit(form(), title={"value": f"Form number {n}"})
-    await slack.settle()
+    await slack.run_all_jobs()
 
     items = await slack.items()
     assert len(items) == 40
@@ -109,12 +109,12 @@ async def test_slack_is_asked_again_only_when_it_wants_to(slack: Slack) -> None:
     )
     assert 70 < wait < 79
     slack.fake.faults.limited = 0.0
-    await slack.settle()
+    await slack.run_all_jobs()
 
 
 async def test_unknown_names_do_not_fail_a_capture_and_are_told(slack: Slack) -> None:
     await slack.type("Fix login @nobody ^fryday")
-    await slack.settle()
+    await slack.run_all_jobs()
     (item,) = await slack.items()
     assert item["title"] == "Fix login @nobody ^fryday"
     assert "I did not know `@nobody`, `^fryday`: still in the title. Only members" in slack.said()
@@ -125,7 +125,7 @@ async def test_a_mention_assigns_whoever_is_meant(slack: Slack) -> None:
     slack.fake.add_user("U7", "spooky", dana.email.upper())
     await slack.world.run_job("slack.sync_all")
     await slack.type("Review &lt;this&gt; <@U7|spooky> in <#C2|ops> &amp; <https://a.test|a.test>")
-    await slack.settle()
+    await slack.run_all_jobs()
     (item,) = await slack.items()
     assert item["assigneeId"] == str(dana.id)
     assert item["title"] == "Review <this> in & https://a.test".replace("https://a.test", "a.test")
@@ -136,7 +136,7 @@ async def test_who_is_linked_is_the_reporter_and_who_is_not_is_told(slack: Slack
     await slack.world.run_job("slack.sync_all")
     await slack.type("Mine", user="U1")
     await slack.type("Whose", user="U2")
-    await slack.settle()
+    await slack.run_all_jobs()
     mine, whose = await slack.items()
     assert (mine["reporterId"], whose["reporterId"]) == (str(slack.world.owner.id), None)
     hints = ["not linked" in str(message.message) for message in slack.fake.seen]
@@ -154,14 +154,14 @@ async def test_a_capture_goes_to_the_project_of_its_channel(slack: Slack) -> Non
     await slack.type("There", channel="C77")
     await slack.type("Here", channel="C78")
     await slack.type("There too +OPS", channel="C78")
-    await slack.settle()
+    await slack.run_all_jobs()
     assert [item["key"].split("-")[0] for item in await slack.items()].count("OPS") == 2
 
 
 async def test_without_a_project_the_capturer_hears_who_must_choose(slack: Slack) -> None:
     await slack.world.owner.api.patch("/api/v1/integrations/slack", json={"defaultProjectId": None})
     await slack.type("Fix login & more")
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert await slack.items() == []
     said = slack.said()
     assert "Not captured: nobody has chosen a project" in said
@@ -170,7 +170,7 @@ async def test_without_a_project_the_capturer_hears_who_must_choose(slack: Slack
 
 async def test_only_markers_are_refused_and_the_capturer_hears_why(slack: Slack) -> None:
     await slack.type("#bug !high")
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert await slack.items() == []
     assert (await slack.world.owner.api.get("/api/v1/labels")).json()["data"] == []
     assert "an item needs a title" in slack.said()
@@ -181,14 +181,14 @@ async def test_an_archived_project_is_refused_and_the_capturer_hears_why(slack: 
     answer = await slack.world.owner.api.patch(path, json={"archived": True})
     assert answer.status_code == 200
     await slack.type("Fix login")
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert "archived" in slack.said()
 
 
 async def test_what_is_too_long_for_a_title_is_in_the_description(slack: Slack) -> None:
     line = "word " * 150 + "!urgent"
     await slack.type(f"{line}\nand more")
-    await slack.settle()
+    await slack.run_all_jobs()
     (item,) = await slack.items()
     assert len(item["title"]) <= 500
     assert item["priority"] == "URGENT"
@@ -198,7 +198,7 @@ async def test_what_is_too_long_for_a_title_is_in_the_description(slack: Slack) 
 async def test_what_is_far_too_long_is_refused_at_once(slack: Slack) -> None:
     answer = await slack.type("x" * 10_001)
     assert "too long" in answer.json()["text"]
-    await slack.settle()
+    await slack.run_all_jobs()
     assert await slack.items() == []
 
 
@@ -206,21 +206,21 @@ async def test_an_expired_response_url_is_replaced_by_a_direct_message(slack: Sl
     url = slack.fake.response_url()
     slack.fake.expire(url)
     await slack.type("Fix login", response_url=url)
-    await slack.settle()
+    await slack.run_all_jobs()
     assert slack.shown().where == "D1"
     assert "Fix login" in slack.said()
 
 
 async def test_a_response_url_that_is_no_proper_one_is_not_called(slack: Slack) -> None:
     await slack.type("Fix login", response_url="file:///etc/passwd")
-    await slack.settle()
+    await slack.run_all_jobs()
     assert slack.shown().where == "D1"
 
 
 async def test_an_app_without_the_permission_to_look_still_confirms(slack: Slack) -> None:
     slack.fake.faults.scopes_missing = ["conversations.open"]
     await slack.submit(form(), title={"value": "Fix login"})
-    await slack.settle()
+    await slack.run_all_jobs()
     assert slack.shown().where == "U1"
 
 
@@ -228,7 +228,7 @@ async def test_help_is_whispered(slack: Slack) -> None:
     answer = await slack.type("help")
     assert answer.json()["response_type"] == "ephemeral"
     assert "@sam" in answer.json()["text"]
-    await slack.settle()
+    await slack.run_all_jobs()
     assert await slack.items() == []
 
 
@@ -245,7 +245,7 @@ async def test_a_command_without_text_opens_the_form(slack: Slack) -> None:
     )
     assert (answer.status_code, answer.content) == (200, b"")
     await slack.submit(view, title={"value": "Fix login ~2h"})
-    await slack.settle()
+    await slack.run_all_jobs()
     (item,) = await slack.items()
     assert (item["title"], item["description"]) == ("Fix login", "It fails.")
     assert (item["priority"], item["dueDate"]) == ("HIGH", "2031-05-09")
@@ -288,7 +288,7 @@ async def test_a_message_becomes_an_item_that_links_to_it(slack: Slack) -> None:
         title={"value": inputs["title"]["initial_value"]},
         description={"value": inputs["description"]["initial_value"]},
     )
-    await slack.settle()
+    await slack.run_all_jobs()
     (item,) = await slack.items()
     assert item["title"] == "Login & logout fail"
     assert item["description"] == (
@@ -305,17 +305,17 @@ async def test_a_shortcut_that_slack_does_not_open_fails_visibly(slack: Slack) -
 
 async def test_the_capturer_undoes_and_nobody_else(slack: Slack) -> None:
     await slack.type("Fix login", user="U1")
-    await slack.settle()
+    await slack.run_all_jobs()
     shown = slack.shown().message
     answer = await slack.press(shown, messages.UNDO, user="U2")
     assert "Only whoever captured it" in answer.json()["text"]
-    await slack.settle()
+    await slack.run_all_jobs()
     assert len(await slack.items()) == 1
 
     for _ in range(2):
         answer = await slack.press(shown, messages.UNDO, user="U1")
         assert (answer.status_code, answer.content) == (200, b"")
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert await slack.items() == []
     assert "Undone: " in slack.said()
     assert messages.UNDO not in slack.said()
@@ -323,17 +323,17 @@ async def test_the_capturer_undoes_and_nobody_else(slack: Slack) -> None:
 
 async def test_undoing_what_somebody_deleted_is_no_error(slack: Slack) -> None:
     await slack.type("Fix login")
-    await slack.settle()
+    await slack.run_all_jobs()
     (item,) = await slack.items()
     await slack.world.owner.api.delete(f"/api/v1/work-items/{item['id']}")
     await slack.press(slack.shown().message, messages.UNDO)
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert "Undone: " in slack.said()
 
 
 async def test_an_undo_from_another_team_is_refused(slack: Slack) -> None:
     await slack.type("Fix login")
-    await slack.settle()
+    await slack.run_all_jobs()
     shown, team = slack.shown().message, slack.fake.team
     slack.fake.team = {**team, "id": "TOTHER"}
     answer = await slack.press(shown, messages.UNDO)
@@ -343,7 +343,7 @@ async def test_an_undo_from_another_team_is_refused(slack: Slack) -> None:
 
 async def test_other_buttons_and_interactions_are_ignored(slack: Slack) -> None:
     await slack.type("Fix login")
-    await slack.settle()
+    await slack.run_all_jobs()
     for answer in (
         await slack.press(slack.shown().message, "open_item"),
         await slack.interact("view_closed"),
@@ -383,7 +383,7 @@ async def test_forged_and_stale_deliveries_are_refused(slack: Slack) -> None:
         COMMANDS, content=body, headers=signed(previous, body)
     )
     assert answer.json() == ON_IT
-    await slack.settle()
+    await slack.run_all_jobs()
     assert len(await slack.items()) == 1
 
 
@@ -437,5 +437,5 @@ async def test_ugly_text_is_captured(slack: Slack) -> None:
         text = ugly.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         answer = await slack.type(text, user_name="s\x00m")
         assert answer.json() == ON_IT, ugly
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert len(await slack.items()) == 4

@@ -150,12 +150,12 @@ async def test_connecting_again_goes_on_where_it_was(slack: Slack) -> None:
         f"{INTEGRATION}/channels/C5", json={"projectId": str(slack.world.project.id)}
     )
     assert (await slack.world.owner.api.delete(INTEGRATION)).status_code == 204
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert await slack.connect() == f"{SETTINGS}?connected=1"
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     await slack.send(f"{INTEGRATION}/commands", command)
     await slack.type("Fix logout")
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert sorted(item["title"] for item in await slack.items()) == ["Fix login", "Fix logout"]
     channels = (await slack.world.owner.api.get(f"{INTEGRATION}/channels")).json()["data"]
     assert [channel["channelId"] for channel in channels] == ["C5"]
@@ -164,7 +164,7 @@ async def test_connecting_again_goes_on_where_it_was(slack: Slack) -> None:
 async def test_disconnecting_gives_the_token_back_and_keeps_what_was_accepted(slack: Slack) -> None:
     await slack.type("Fix login")
     assert (await slack.world.owner.api.delete(INTEGRATION)).status_code == 204
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert len(slack.fake.method_calls("auth.revoke")) == 1
     assert len(await slack.items()) == 1
     assert "Fix login" in slack.said()
@@ -185,7 +185,7 @@ async def test_a_token_is_given_back_even_if_slack_fails_at_first(slack: Slack, 
     await slack.world.owner.api.delete(INTEGRATION)
     assert await slack.world.run_jobs() != []
     setattr(slack.fake.faults, fault, 0.0)
-    await slack.settle()
+    await slack.run_all_jobs()
     assert slack.fake.faults.revoked != []
 
 
@@ -196,15 +196,15 @@ async def test_a_revoked_token_ends_the_connection_and_the_admins_are_told(slack
     url = slack.fake.response_url()
     slack.fake.expire(url)
     await slack.type("Fix login", response_url=url)
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
 
     assert len(await slack.items()) == 1
     assert (await admin.api.get(INTEGRATION)).json()["status"] == "not_connected"
     (fact,) = await facts(slack.world, "slack.disconnected")
     assert fact["reason"] == "REVOKED"
-    for person, told in ((slack.world.owner, 1), (admin, 1), (member, 0)):
+    for person, notices in ((slack.world.owner, 1), (admin, 1), (member, 0)):
         inbox = (await person.api.get("/api/v1/notifications")).json()["data"]
-        assert [notice["type"] for notice in inbox] == ["SLACK"] * told
+        assert [notice["type"] for notice in inbox] == ["SLACK"] * notices
     assert await slack.connect() == f"{SETTINGS}?connected=1"
 
 
@@ -212,7 +212,7 @@ async def test_deleting_the_organization_gives_the_team_free(slack: Slack) -> No
     other = Slack(await slack.world.elsewhere(), slack.fake)
     answer = await slack.world.owner.api.delete("/api/v1/orgs/current")
     assert answer.status_code == 204
-    assert await slack.settle() == []
+    assert await slack.run_all_jobs() == []
     assert await other.connect() == f"{SETTINGS}?connected=1"
 
 
@@ -247,7 +247,7 @@ async def test_all_people_of_a_large_team_are_read_however_slack_slows_down(slac
         slack.fake.add_user(f"U{n}", f"person{n:03}")
     slack.fake.faults.limited = 0.5
     await slack.world.run_job("slack.sync_all")
-    await slack.settle()
+    await slack.run_all_jobs()
     people = (await slack.world.owner.api.get(f"{INTEGRATION}/users")).json()
     assert len(people) == 450
 
@@ -263,12 +263,12 @@ async def test_mapping_by_hand_wins_over_addresses(slack: Slack) -> None:
     assert answer.json()["mappedUserId"] == str(slack.world.owner.id)
     await slack.world.run_job("slack.sync_all")
     await slack.type("Of Olive")
-    await slack.settle()
+    await slack.run_all_jobs()
 
     assert (await api.delete(path)).status_code == 204
     await slack.world.run_job("slack.sync_all")
     await slack.type("Of nobody")
-    await slack.settle()
+    await slack.run_all_jobs()
     reporters = {item["title"]: item["reporterId"] for item in await slack.items()}
     assert reporters == {"Of Olive": str(slack.world.owner.id), "Of nobody": None}
     mapped = [fact["userId"] for fact in await facts(slack.world, "slack.user_mapped")]
@@ -294,7 +294,7 @@ async def test_a_removed_member_reports_nothing(slack: Slack) -> None:
     await slack.world.run_job("slack.sync_all")
     await slack.world.owner.api.delete(f"/api/v1/memberships/{sam.id}")
     await slack.type("Fix login")
-    await slack.settle()
+    await slack.run_all_jobs()
     (item,) = await slack.items()
     assert item["reporterId"] is None
 
@@ -302,9 +302,9 @@ async def test_a_removed_member_reports_nothing(slack: Slack) -> None:
 async def test_who_captures_unknown_is_looked_up(slack: Slack) -> None:
     slack.fake.add_user("U1", "olive", slack.world.owner.email)
     await slack.type("The first")
-    await slack.settle()
+    await slack.run_all_jobs()
     await slack.type("The second")
-    await slack.settle()
+    await slack.run_all_jobs()
     first, second = await slack.items()
     assert (first["reporterId"], second["reporterId"]) == (None, str(slack.world.owner.id))
     assert len(slack.fake.method_calls("users.info")) == 1
@@ -356,7 +356,7 @@ async def test_response_urls_are_forgotten_and_old_deliveries_too(slack: Slack) 
             await count(f"{kept} AND response_url IS NOT NULL", slack.world.org_id) == response_urls
         )
     slack.fake.faults.broken = 0.0
-    await slack.settle()
+    await slack.run_all_jobs()
 
 
 async def test_a_server_without_a_slack_app_says_so(database_url: str, redis_url: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rytask.modules.slack import rules
-from rytask.modules.slack.model import Began
+from rytask.modules.slack.model import InstallStart
 from rytask.platform.ids import OrgId, UserId
 from tests.fake_slack import signed
 
@@ -118,7 +118,7 @@ def test_mentioned_people_are_found() -> None:
 def test_what_does_not_fit_into_a_title_is_kept(
     text: str, line: str, title: str | None, rest: str | None
 ) -> None:
-    assert rules.divide(text) == (line, title, rest)
+    assert rules.split_title(text) == (line, title, rest)
 
 
 @pytest.mark.parametrize(
@@ -165,15 +165,15 @@ def test_a_message_is_linked_and_nothing_else_is(
     ],
 )
 def test_only_a_proper_response_url_is_used(url: str, api: str, good: bool) -> None:
-    assert rules.usable(url, api) == (url if good else None)
+    assert rules.safe_response_url(url, api) == (url if good else None)
 
 
-BEGAN = Began(OrgId(UUID(int=1)), UserId(UUID(int=2)), UUID(int=3), NOW)
+INSTALL_START = InstallStart(OrgId(UUID(int=1)), UserId(UUID(int=2)), UUID(int=3), NOW)
 
 
 def test_a_state_says_who_began_for_ten_minutes() -> None:
-    state = rules.make_state("s", BEGAN)
-    assert rules.read_state("s", state, NOW + timedelta(minutes=10)) == BEGAN
+    state = rules.make_state("s", INSTALL_START)
+    assert rules.read_state("s", state, NOW + timedelta(minutes=10)) == INSTALL_START
     with pytest.raises(rules.BadState, match="expired"):
         rules.read_state("s", state, NOW + timedelta(minutes=10, seconds=1))
     with pytest.raises(rules.BadState, match="invalid"):
@@ -182,7 +182,7 @@ def test_a_state_says_who_began_for_ten_minutes() -> None:
 
 @given(st.text(), st.integers(0, 100), st.characters())
 def test_a_forged_state_is_refused(text: str, at: int, other: str) -> None:
-    state = rules.make_state("s", BEGAN)
+    state = rules.make_state("s", INSTALL_START)
     at %= len(state) - 1  # the last character has bits that say nothing
     forged = state[:at] + other + state[at + 1 :]
     for wrong in (text, forged):

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from rytask.modules.work_items.rules import (
     MAX_DEPTH,
     REACH,
-    between,
     parent_refused,
-    spread,
+    position_between,
+    spread_positions,
 )
 
 # A busy machine is no defect of the rules.
@@ -25,12 +25,12 @@ class Column:
 
     def __init__(self, length: int) -> None:
         self.items = list(range(length))
-        self.positions = spread(None, None, length) or []
+        self.positions = spread_positions(None, None, length) or []
         self.moved = 0
         self.widest = 0
 
     def put(self, item: int, at: int) -> None:
-        position = between(self._position(at - 1), self._position(at))
+        position = position_between(self._position(at - 1), self._position(at))
         if position is None:
             self._insert_spread(at)
         else:
@@ -53,7 +53,9 @@ class Column:
         first = last = at
         while positions is None:
             first, last = max(0, at - reach), min(len(self.positions), at + reach)
-            positions = spread(self._position(first - 1), self._position(last), last - first + 1)
+            positions = spread_positions(
+                self._position(first - 1), self._position(last), last - first + 1
+            )
             reach *= 2
         self.positions[first:last] = positions
         self.moved += last - first
@@ -64,13 +66,13 @@ class Column:
 
 
 def test_the_first_item_of_a_column_has_a_position() -> None:
-    assert between(None, None) == 0.0
+    assert position_between(None, None) == 0.0
 
 
 @patiently
 @given(st.floats(-1e12, 1e12))
 def test_there_is_always_room_at_the_ends_of_a_column(position: float) -> None:
-    below, above = between(None, position), between(position, None)
+    below, above = position_between(None, position), position_between(position, None)
     assert below is not None
     assert above is not None
     assert below < position < above
@@ -80,12 +82,12 @@ def test_there_is_always_room_at_the_ends_of_a_column(position: float) -> None:
 @given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12))
 def test_a_position_lies_between_its_neighbours_or_there_is_none(one: float, other: float) -> None:
     low, high = sorted((one, other))
-    middle = between(low, high)
+    middle = position_between(low, high)
     assert middle is None or low < middle < high
 
 
 def test_two_items_that_came_to_share_a_position_leave_no_room_between_them() -> None:
-    assert between(5.0, 5.0) is None
+    assert position_between(5.0, 5.0) is None
 
 
 @patiently
@@ -99,7 +101,7 @@ def test_spread_items_keep_their_order_and_stay_between_those_that_do_not_move(
 ) -> None:
     if low is not None and high is not None:
         low, high = sorted((low, high))
-    positions = spread(low, high, count)
+    positions = spread_positions(low, high, count)
     if positions is None:
         assert low is not None
         assert high is not None

@@ -104,7 +104,7 @@ class Application:
         finally:
             self.in_flight -= 1
             if endpoint is not None:
-                telemetry.answered(
+                telemetry.count_answer(
                     endpoint.route.path,
                     endpoint.route.method,
                     answer.status,
@@ -217,24 +217,24 @@ class Application:
             route=f"{route.method} {route.path}",
             key=key,
         )
-        print_ = fingerprint(
+        request_fingerprint = fingerprint(
             request.method,
             request.path,
             request.query.decode("latin-1"),
             request.header(b"content-type") or "",
             await request.body(route.max_body),
         )
-        replay = await self._replays.cached(scope, print_)
+        replay = await self._replays.cached(scope, request_fingerprint)
         if replay is not None:
             return _replayed(replay)
         async with self._work.writing(actor) as ctx:
-            replay = await self._replays.claim(ctx.db, scope, print_)
+            replay = await self._replays.claim(ctx.db, scope, request_fingerprint)
             if replay is not None:
                 return _replayed(replay)
             answer = self._encode(route, await route.run(ctx, **arguments), request)
             replay = Replay(answer.status, answer.body)
-            await self._replays.store(ctx.db, scope, print_, replay)
-        await self._replays.remember(scope, print_, replay)
+            await self._replays.store(ctx.db, scope, request_fingerprint, replay)
+        await self._replays.remember(scope, request_fingerprint, replay)
         return answer
 
     def _encode(self, route: Route, result: object, request: Request) -> Answer:

@@ -37,9 +37,9 @@ PERMISSIONS_OF: dict[OrgRole, frozenset[str]] = {
 }
 RANK: dict[OrgRole, int] = {"GUEST": 0, "VIEWER": 1, "MEMBER": 2, "ADMIN": 3, "OWNER": 4}
 
-_REMEMBERED = 10_000
+_CACHE_SIZE = 10_000
 _PAT_SECONDS = 60.0
-_UNDER_WAY = 20.0
+_REVOCATION_LAG = 20.0
 
 
 def permissions(role: OrgRole, scopes: tuple[str, ...]) -> frozenset[str]:
@@ -62,7 +62,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
         return f"Keys({self.algorithm})"
 
 
-class Known(msgspec.Struct, frozen=True):
+class VerifiedToken(msgspec.Struct, frozen=True):
     """A token that was found good, until when, and what it was known by then (timestamps)."""
 
     actor: Actor
@@ -84,7 +84,7 @@ class Bearers:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._keys, self._look_up, self._clock = keys, look_up, clock
-        self._known: dict[str, Known] = {}
+        self._verified: dict[str, VerifiedToken] = {}
         self._revoked: dict[UUID, float] = {}
 
     def issue(self, actor: Actor) -> str:
@@ -110,12 +110,12 @@ class Bearers:
     async def authenticate(self, token: str) -> Actor:
         """The actor behind a token. Raises Unauthenticated for anything that is not good now."""
         now = self._clock().timestamp()
-        known = self._known.get(token)
-        if known is not None and known.until > now:
-            return known.actor
+        verified = self._verified.get(token)
+        if verified is not None and verified.until > now:
+            return verified.actor
         if token.count(".") == 2:
-            known = self._verify(token)
-            if self._is_revoked(known):
+            verified = self._verify(token)
+            if self._is_revoked(verified):
                 raise _refused()
         else:
             actor = await self._look_up(token)
@@ -125,15 +125,15 @@ class Bearers:
             until = now + _PAT_SECONDS
             if actor.until is not None:
                 until = min(until, actor.until.timestamp())
-            known = Known(actor, until, now - _UNDER_WAY)
-            if self._is_revoked(known):
+            verified = VerifiedToken(actor, until, now - _REVOCATION_LAG)
+            if self._is_revoked(verified):
                 return actor
-        if len(self._known) >= _REMEMBERED:
-            self._known.pop(next(iter(self._known)))
-        self._known[token] = known
-        return known.actor
+        if len(self._verified) >= _CACHE_SIZE:
+            self._verified.pop(next(iter(self._verified)))
+        self._verified[token] = verified
+        return verified.actor
 
-    def _verify(self, token: str) -> Known:
+    def _verify(self, token: str) -> VerifiedToken:
         keys = self._keys
         try:
             claims = jwt.decode(
@@ -144,31 +144,31 @@ class Bearers:
                 audience=keys.issuer,
                 options={"require": ["exp", "iat", "sub", "iss", "aud"], "verify_iat": False},
             )
-            return _known(claims)
+            return _verified_token(claims)
         except (jwt.PyJWTError, KeyError, ValueError, TypeError) as error:
             raise _refused() from error
 
-    def _is_revoked(self, known: Known) -> bool:
-        actor = known.actor
+    def _is_revoked(self, verified: VerifiedToken) -> bool:
+        actor = verified.actor
         return any(
-            subject is not None and self._revoked.get(subject, 0.0) >= known.since
+            subject is not None and self._revoked.get(subject, 0.0) >= verified.since
             for subject in (actor.user_id, actor.session_id, actor.token_id, actor.org_id)
         )
 
     async def watch(self, database: Database, interval: float = 0.5) -> None:
         """Keep up with revocations until cancelled. `interval` is in seconds."""
         last: datetime | None = None
-        away = False
+        unavailable = False
         while True:
             try:
                 last = await self._refresh(database, last)
-                if away:
+                if unavailable:
                     log.info("database.back")
-                away = False
+                unavailable = False
             except Unavailable as error:
-                if not away:
+                if not unavailable:
                     log.warning("database.away", why=error.message, error=str(error.__cause__))
-                away = True
+                unavailable = True
             except Exception:
                 # Whoever stopped looking would let the removed in until the next restart.
                 log.exception("auth.revocations_not_read")
@@ -180,15 +180,15 @@ class Bearers:
         fresh = await database.reader.all(
             _Revocation, "SELECT subject_id, at FROM revocations WHERE at > $1 ORDER BY at", since
         )
-        news = False
+        changed = False
         for revocation in fresh:
             at = revocation.at.timestamp()
             if self._revoked.get(revocation.subject_id, 0.0) < at:
                 self._revoked[revocation.subject_id] = at
-                news = True
+                changed = True
             last = revocation.at
-        if news:
-            self._known = {t: k for t, k in self._known.items() if not self._is_revoked(k)}
+        if changed:
+            self._verified = {t: k for t, k in self._verified.items() if not self._is_revoked(k)}
         horizon = self._clock().timestamp() - 3600
         if len(self._revoked) > 1000:
             self._revoked = {s: at for s, at in self._revoked.items() if at > horizon}
@@ -227,7 +227,7 @@ def _refused() -> Unauthenticated:
     return Unauthenticated("Sign in again: this token is not valid, or not any more.")
 
 
-def _known(claims: dict[str, Any]) -> Known:
+def _verified_token(claims: dict[str, Any]) -> VerifiedToken:
     if claims.get("typ") != "access":
         raise ValueError("not an access token")
     role = cast("OrgRole", claims["role"])
@@ -241,4 +241,4 @@ def _known(claims: dict[str, Any]) -> Known:
         session_id=UUID(claims["sid"]) if claims["sid"] else None,
         source="WEB",
     )
-    return Known(actor, float(claims["exp"]), float(claims["iat"]))
+    return VerifiedToken(actor, float(claims["exp"]), float(claims["iat"]))

@@ -46,7 +46,7 @@ class Passwords:
         )
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
         salt, never = (_unpadded(os.urandom(size)) for size in (16, 32))
-        self._nobody = (
+        self._dummy_hash = (
             f"$argon2id$v=19$m={memory_cost},t={time_cost},p={parallelism}${salt}${never}"
         )
 
@@ -54,20 +54,20 @@ class Passwords:
         """What is kept instead of the password."""
         return await self._in_thread(self._argon2.hash, password)
 
-    async def verify(self, kept: str | None, password: str) -> bool:
+    async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether the password is right. Nobody's (None) is always wrong, and takes as long."""
-        return await self._in_thread(self._matches, kept or self._nobody, password)
+        return await self._in_thread(self._matches, password_hash or self._dummy_hash, password)
 
-    def needs_rehash(self, kept: str) -> bool:
+    def needs_rehash(self, password_hash: str) -> bool:
         """Whether it was hashed with other costs than are set now."""
-        return self._argon2.check_needs_rehash(kept)
+        return self._argon2.check_needs_rehash(password_hash)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _matches(self, kept: str, password: str) -> bool:
+    def _matches(self, password_hash: str, password: str) -> bool:
         try:
-            return self._argon2.verify(kept, password)
+            return self._argon2.verify(password_hash, password)
         except VerifyMismatchError:
             return False
 
@@ -86,8 +86,8 @@ class Unsealable(Exception):
 class Sealer:
     """Secrets at rest: AES-256-GCM. The first key seals, every key unseals.
 
-    A sealed value is bound to where it is kept (`place`, such as b"slack_workspaces/<id>"): moved
-    elsewhere it cannot be unsealed.
+    A sealed value is bound to where it is kept (`associated_data`, such as
+    b"slack_workspaces/<id>"): moved elsewhere it cannot be unsealed.
     """
 
     def __init__(self, keys: dict[str, bytes]) -> None:
@@ -120,13 +120,13 @@ class Sealer:
         """A key of its own for one purpose, made from a secret that is there anyway."""
         return cls({purpose: hmac.digest(secret.encode(), b"seal/" + purpose.encode(), "sha256")})
 
-    def seal(self, plain: bytes, place: bytes) -> bytes:
+    def seal(self, plain: bytes, associated_data: bytes) -> bytes:
         """Encrypt for one place. The same value never looks the same twice."""
         head = _FORMAT + bytes([len(self._first)]) + self._first
         nonce = os.urandom(_NONCE)
-        return head + nonce + self._keys[self._first].encrypt(nonce, plain, head + place)
+        return head + nonce + self._keys[self._first].encrypt(nonce, plain, head + associated_data)
 
-    def unseal(self, sealed: bytes, place: bytes) -> bytes:
+    def unseal(self, sealed: bytes, associated_data: bytes) -> bytes:
         """Decrypt. Raises Unsealable."""
         if sealed[:1] != _FORMAT or len(sealed) < 2:
             raise Unsealable("this was not sealed here")
@@ -136,19 +136,19 @@ class Sealer:
         if key is None:
             raise Unsealable("the key that sealed this is not among the keys given")
         try:
-            return key.decrypt(nonce, sealed[end + _NONCE :], head + place)
+            return key.decrypt(nonce, sealed[end + _NONCE :], head + associated_data)
         except (InvalidTag, ValueError):
             raise Unsealable("this was changed, or belongs elsewhere") from None
 
 
 def token(prefix: str) -> str:
     """A fresh secret such as `rytask_pat_…`: 214 random bits, and a check sum for scanners."""
-    return _checked(prefix + "".join(secrets.choice(ALPHABET) for _ in range(36)))
+    return _with_checksum(prefix + "".join(secrets.choice(ALPHABET) for _ in range(36)))
 
 
 def token_ok(text: str) -> bool:
     """Whether the check sum fits: what does not is no token of ours and needs no look-up."""
-    return len(text) > _CHECK and text.isascii() and _checked(text[:-_CHECK]) == text
+    return len(text) > _CHECK and text.isascii() and _with_checksum(text[:-_CHECK]) == text
 
 
 def digest(text: str) -> bytes:
@@ -160,7 +160,7 @@ def successor(secret: str, text: str) -> str:
     """The token that follows a refresh token: always the same one, and only we can tell which."""
     prefix = text[: text.rfind("_") + 1]
     follows = hmac.digest(secret.encode(), b"successor/" + text.encode(), "sha256")
-    return _checked(prefix + _base62(int.from_bytes(follows), 43))
+    return _with_checksum(prefix + _base62(int.from_bytes(follows), 43))
 
 
 def is_rsa_pair(private: str, public: str) -> bool:
@@ -185,7 +185,7 @@ def guessable(secret: str) -> bool:
     return len(set(secret)) < 10 or any(word in plain for word in examples)
 
 
-def _checked(text: str) -> str:
+def _with_checksum(text: str) -> str:
     return text + _base62(zlib.crc32(text.encode()), _CHECK)
 
 

@@ -13,14 +13,14 @@ from typing import Any, LiteralString, Self, TypeVar
 import asyncpg
 import msgspec
 
-from rytask.platform.connections import POOL_SIZE, UNFLUSHED
+from rytask.platform.connections import ASYNC_COMMIT_POOL_SIZE, POOL_SIZE
 from rytask.platform.errors import Malformed, NotFound, Unavailable
 from rytask.platform.pool import Pool
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-_checked: set[tuple[type, str]] = set()
+_columns_checked: set[tuple[type, str]] = set()
 
-_AWAY = (
+_UNAVAILABLE = (
     OSError,
     TimeoutError,
     asyncio.TimeoutError,
@@ -69,7 +69,7 @@ class translated:
     ) -> None:
         if error is None:
             return
-        if isinstance(error, _AWAY) or (
+        if isinstance(error, _UNAVAILABLE) or (
             isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
         ):
             raise Unavailable("The database is away for a moment. Try again.") from error
@@ -90,14 +90,14 @@ def _constraint(error: asyncpg.PostgresError) -> str:
     return error.as_dict().get("constraint_name") or ""
 
 
-def _typed(row: type[Row], sql: str, record: asyncpg.Record) -> None:
+def _check_columns(row: type[Row], sql: str, record: asyncpg.Record) -> None:
     """Columns must be the struct's fields, in order: checked once per statement."""
-    if (row, sql) in _checked:
+    if (row, sql) in _columns_checked:
         return
     columns, fields = tuple(record.keys()), row.__struct_fields__
     if columns != fields:
         raise TypeError(f"{row.__name__} has {fields}, the statement returns {columns}")
-    _checked.add((row, sql))
+    _columns_checked.add((row, sql))
 
 
 class Reader:
@@ -113,7 +113,7 @@ class Reader:
         with translated():
             records = await self._on.fetch(sql, *args)
         if records:
-            _typed(row, sql, records[0])
+            _check_columns(row, sql, records[0])
         return [row(*record) for record in records]
 
     async def maybe(self, row: type[Row], sql: LiteralString, *args: object) -> Row | None:
@@ -122,7 +122,7 @@ class Reader:
             record = await self._on.fetchrow(sql, *args)
         if record is None:
             return None
-        _typed(row, sql, record)
+        _check_columns(row, sql, record)
         return row(*record)
 
     async def one(self, row: type[Row], sql: LiteralString, *args: object) -> Row:
@@ -146,12 +146,12 @@ class Reader:
 class Tx(Reader):
     """A connection inside a transaction."""
 
-    __slots__ = ("_connection", "apart")
+    __slots__ = ("_connection", "autocommit")
 
-    def __init__(self, connection: asyncpg.Connection, apart: Reader) -> None:
+    def __init__(self, connection: asyncpg.Connection, autocommit: Reader) -> None:
         super().__init__(connection)
         self._connection = connection
-        self.apart = apart
+        self.autocommit = autocommit
         """For one statement that is committed at once, whatever becomes of this transaction.
 
         A crash may lose it, but never after something that was committed later. It must not touch
@@ -217,10 +217,10 @@ async def _prepare(connection: asyncpg.Connection) -> None:
 class Database:
     """The pools of one process."""
 
-    def __init__(self, reading: Pool, writing: Pool, unflushed: Pool) -> None:
-        self._pools = reading, writing, unflushed
-        self._writing, self._unflushed = writing, unflushed
-        self.unflushed = Reader(unflushed)
+    def __init__(self, reading: Pool, writing: Pool, asynchronous_commit: Pool) -> None:
+        self._pools = reading, writing, asynchronous_commit
+        self._writing, self._asynchronous_commit = writing, asynchronous_commit
+        self.asynchronous_commit = Reader(asynchronous_commit)
         """As `writer`, but the commit does not wait for the disk: a crash of PostgreSQL may lose
         it, though never after something that was committed later."""
         self.reader = Reader(reading)
@@ -236,7 +236,7 @@ class Database:
         statement_timeout: float = 15.0,
         name: str = "rytask",
     ) -> Self:
-        """Open the pools: `connections.at_most(size)` in all, each opened when first needed.
+        """Open the pools: `max_connections(size)` in all, each opened when first needed.
 
         `statement_timeout` is in seconds.
         """
@@ -263,35 +263,35 @@ class Database:
         return cls(
             pool(size, default_transaction_read_only="on"),
             pool(size),
-            pool(UNFLUSHED, synchronous_commit="off", lock_timeout="3000"),
+            pool(ASYNC_COMMIT_POOL_SIZE, synchronous_commit="off", lock_timeout="3000"),
         )
 
     @asynccontextmanager
-    async def transaction(self, *, flushed: bool = True) -> AsyncIterator[Tx]:
+    async def transaction(self, *, asynchronous_commit: bool = False) -> AsyncIterator[Tx]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
-        Unless `flushed`, its commit does not wait for the disk: for what may be done again.
+        With `asynchronous_commit` it does not wait for the disk: for what may be done again.
         """
-        pool = self._writing if flushed else self._unflushed
+        pool = self._asynchronous_commit if asynchronous_commit else self._writing
         with translated():
-            connection = await pool.take()
-        sound = False
+            connection = await pool.acquire()
+        reusable = False
         try:
             transaction = connection.transaction()
             with translated():
                 await transaction.start()
             try:
-                yield Tx(connection, self.unflushed)
+                yield Tx(connection, self.asynchronous_commit)
             except BaseException:
                 with translated():
                     await transaction.rollback()
-                sound = True
+                reusable = True
                 raise
             with translated():
                 await transaction.commit()
-            sound = True
+            reusable = True
         finally:
-            pool.give_back(connection, sound=sound)
+            pool.release(connection, reusable=reusable)
 
     async def close(self) -> None:
         await asyncio.gather(*(pool.close() for pool in self._pools))

@@ -38,7 +38,7 @@ _COLUMNS = ("subject_id", "project_id")
 AnyFact = TypeVar("AnyFact", bound=Fact)
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class RecordedFact(msgspec.Struct, frozen=True):
     """A fact as it stands in the feed: who did it, from where, and when."""
 
     org_id: OrgId

@@ -9,7 +9,7 @@ from rytask.platform.jobs import Tools, every
 @every(timedelta(hours=1), "platform.purge")
 async def purge(tools: Tools) -> None:
     """Delete answers to keyed requests that are a day old, in batches."""
-    older_than = tools.work.clock() - timedelta(seconds=idempotency.KEPT)
+    older_than = tools.work.clock() - timedelta(seconds=idempotency.LIFETIME_SECONDS)
     deleted = 1
     while deleted:
         async with tools.work.database.transaction() as tx:

@@ -17,10 +17,10 @@ from rytask.platform.crypto import Sealer, Unsealable
 from rytask.platform.db import Tx
 from rytask.platform.errors import Conflict, Invalid, Malformed
 from rytask.platform.ids import OrgId
-from rytask.platform.redis_client import Away, QuickRedis
+from rytask.platform.redis_client import RedisUnavailable, RequestRedis
 
-KEPT = 24 * 3600
-PATIENCE = 2.0
+LIFETIME_SECONDS = 24 * 3600
+CLAIM_TIMEOUT = 2.0
 PURGE_BATCH = 1000
 _STILL_RUNNING = "The first request with this Idempotency-Key is still running. Try again."
 
@@ -61,7 +61,7 @@ class Replay(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class _Kept(msgspec.Struct, frozen=True, array_like=True):
+class _StoredAnswer(msgspec.Struct, frozen=True, array_like=True):
     fingerprint: bytes
     status: int
     body: bytes
@@ -92,7 +92,7 @@ def fingerprint(method: str, path: str, query: str, media_type: str, body: bytes
 class Replays:
     """Answers given under a key, for 24 hours. They are kept sealed: some carry secrets."""
 
-    def __init__(self, redis: QuickRedis, sealer: Sealer) -> None:
+    def __init__(self, redis: RequestRedis, sealer: Sealer) -> None:
         self._redis, self._sealer = redis, sealer
 
     async def cached(self, scope: Scope, fingerprint: bytes) -> Replay | None:
@@ -101,18 +101,18 @@ class Replays:
             found: bytes | None = await self._redis.call("GET", _name(scope))
             if found is None:
                 return None
-            kept = msgspec.msgpack.decode(found, type=_Kept)
+            kept = msgspec.msgpack.decode(found, type=_StoredAnswer)
             return self._replay(scope, fingerprint, kept)
-        except (Away, ResponseError, Unsealable, msgspec.DecodeError):
+        except (RedisUnavailable, ResponseError, Unsealable, msgspec.DecodeError):
             return None
 
     async def remember(self, scope: Scope, fingerprint: bytes, replay: Replay) -> None:
         """Keep a committed answer in Redis. Best effort: it never raises."""
         sealed = self._sealer.seal(replay.body, scope.digest)
-        kept = msgspec.msgpack.encode(_Kept(fingerprint, replay.status, sealed))
+        kept = msgspec.msgpack.encode(_StoredAnswer(fingerprint, replay.status, sealed))
         try:
-            await self._redis.call("SET", _name(scope), kept, "EX", KEPT)
-        except (Away, ResponseError):
+            await self._redis.call("SET", _name(scope), kept, "EX", LIFETIME_SECONDS)
+        except (RedisUnavailable, ResponseError):
             return
 
     async def claim(self, tx: Tx, scope: Scope, fingerprint: bytes) -> Replay | None:
@@ -122,7 +122,7 @@ class Replays:
         it takes longer, and KeyReused when the key came with another request.
         """
         loop = asyncio.get_running_loop()
-        give_up, pause, waited = loop.time() + PATIENCE, 0.005, False
+        give_up, pause, waited = loop.time() + CLAIM_TIMEOUT, 0.005, False
         while True:
             found = await _try_claim(tx, scope)
             if found.claimed and found.fingerprint is None and waited:
@@ -155,7 +155,7 @@ class Replays:
             raise Overtaken(_STILL_RUNNING)
 
     def _stored(self, scope: Scope, fingerprint: bytes, found: _Claim) -> Replay:
-        kept = msgspec.convert(found, _Kept, from_attributes=True)
+        kept = msgspec.convert(found, _StoredAnswer, from_attributes=True)
         try:
             return self._replay(scope, fingerprint, kept)
         except Unsealable:
@@ -165,7 +165,7 @@ class Replays:
                 code="idempotency.answer_lost",
             ) from None
 
-    def _replay(self, scope: Scope, fingerprint: bytes, kept: _Kept) -> Replay:
+    def _replay(self, scope: Scope, fingerprint: bytes, kept: _StoredAnswer) -> Replay:
         if kept.fingerprint != fingerprint:
             raise KeyReused(
                 "This Idempotency-Key was used for another request. Use a new key for each."

@@ -54,19 +54,19 @@ class TryAgain(Exception):
 
 
 @dataclass(frozen=True)
-class Known:
+class RegisteredJob:
     """A registered job. `run` runs a claimed row and deletes it."""
 
     name: str
     queue: Queue
     attempts: int
-    run: Callable[[Tools, outbox.Claimed], Awaitable[None]]
-    run_all: Callable[[Tools, Sequence[outbox.Claimed]], Awaitable[None]] | None = None
+    run: Callable[[Tools, outbox.LeasedJob], Awaitable[None]]
+    run_all: Callable[[Tools, Sequence[outbox.LeasedJob]], Awaitable[None]] | None = None
     """Runs rows of one organization in one transaction: all of them, or none when it raises."""
     every: timedelta | None = None
 
 
-_known: dict[str, Known] = {}
+_registered: dict[str, RegisteredJob] = {}
 
 
 def transactional(
@@ -87,7 +87,7 @@ def transactional(
     ) -> Callable[[Writing, Arg], Awaitable[None]]:
         decode = _decoder(function)
 
-        async def run(tools: Tools, row: outbox.Claimed) -> None:
+        async def run(tools: Tools, row: outbox.LeasedJob) -> None:
             try:
                 async with tools.transaction(_org(row)) as ctx:
                     if await outbox.finish(ctx.db, row.id):
@@ -99,7 +99,7 @@ def transactional(
                     if await outbox.finish(ctx.db, row.id):
                         await otherwise(ctx, decode(row.arg), refusal)
 
-        async def run_all(tools: Tools, rows: Sequence[outbox.Claimed]) -> None:
+        async def run_all(tools: Tools, rows: Sequence[outbox.LeasedJob]) -> None:
             async with tools.transaction(_org(rows[0])) as ctx:
                 ours = await outbox.finish_all(ctx.db, [row.id for row in rows])
                 by_itself = ctx.actor
@@ -108,7 +108,7 @@ def transactional(
                         ctx.actor = by_itself
                         await function(ctx, decode(row.arg))
 
-        _register(Known(name, "work", attempts, run, run_all))
+        _register(RegisteredJob(name, "work", attempts, run, run_all))
         return function
 
     return register
@@ -126,11 +126,11 @@ def job(
     ) -> Callable[[Tools, OrgId, Arg], Awaitable[None]]:
         decode = _decoder(function)
 
-        async def run(tools: Tools, row: outbox.Claimed) -> None:
+        async def run(tools: Tools, row: outbox.LeasedJob) -> None:
             await function(tools, _org(row), decode(row.arg))
             await _finish(tools, row)
 
-        _register(Known(name, "calls", attempts, run))
+        _register(RegisteredJob(name, "calls", attempts, run))
         return function
 
     return register
@@ -148,42 +148,42 @@ def every(
     def register(
         function: Callable[[Tools], Awaitable[None]],
     ) -> Callable[[Tools], Awaitable[None]]:
-        async def run(tools: Tools, row: outbox.Claimed) -> None:
+        async def run(tools: Tools, row: outbox.LeasedJob) -> None:
             await function(tools)
             await _finish(tools, row)
 
-        _register(Known(name, "calls", attempts, run, every=period))
+        _register(RegisteredJob(name, "calls", attempts, run, every=period))
         return function
 
     return register
 
 
-def known(name: str) -> Known:
+def registered(name: str) -> RegisteredJob:
     """A registered job. An unknown name is a bug of the caller."""
-    if name not in _known:
+    if name not in _registered:
         raise LookupError(f"no job is called {name!r}")
-    return _known[name]
+    return _registered[name]
 
 
 def attempts_of(name: str) -> int:
     """How often a job may be tried."""
-    return known(name).attempts
+    return registered(name).attempts
 
 
 def names(queue: Queue | None = None) -> list[str]:
     """The jobs of a queue, or all of them."""
-    return sorted(k.name for k in _known.values() if queue in (None, k.queue))
+    return sorted(k.name for k in _registered.values() if queue in (None, k.queue))
 
 
-def scheduled() -> list[Known]:
+def scheduled() -> list[RegisteredJob]:
     """The jobs that run on the clock."""
-    return [k for k in _known.values() if k.every]
+    return [k for k in _registered.values() if k.every]
 
 
-def _register(job: Known) -> None:
-    if job.name in _known:
+def _register(job: RegisteredJob) -> None:
+    if job.name in _registered:
         raise ValueError(f"two jobs are called {job.name!r}")
-    _known[job.name] = job
+    _registered[job.name] = job
 
 
 def _decoder(function: Callable[..., Awaitable[None]]) -> Callable[[msgspec.Raw], Any]:
@@ -191,11 +191,11 @@ def _decoder(function: Callable[..., Awaitable[None]]) -> Callable[[msgspec.Raw]
     return msgspec.json.Decoder(kind).decode
 
 
-def _org(row: outbox.Claimed) -> OrgId:
+def _org(row: outbox.LeasedJob) -> OrgId:
     if row.org_id is None:
         raise LookupError(f"job {row.id} ({row.name}) belongs to no organization")
     return row.org_id
 
 
-async def _finish(tools: Tools, row: outbox.Claimed) -> None:
-    await outbox.finish(tools.work.database.unflushed, row.id)
+async def _finish(tools: Tools, row: outbox.LeasedJob) -> None:
+    await outbox.finish(tools.work.database.asynchronous_commit, row.id)

@@ -93,11 +93,11 @@ class Mailer:
                 local_hostname="localhost",
             )
         except (aiosmtplib.SMTPException, OSError) as error:
-            if _for_good(error):
+            if _is_permanent(error):
                 raise Undeliverable(f"the mail server refused the message: {error}") from error
             raise Delayed(f"the mail server did not take the message: {error}") from error
 
-    async def greet(self) -> None:
+    async def check(self) -> None:
         """Say hello to the server, as for a message, and send none. Raises Delayed."""
         server = aiosmtplib.SMTP(
             hostname=self._host,
@@ -131,10 +131,10 @@ class Mailer:
 _STARTTLS: dict[str, bool | None] = {"auto": None, "require": True, "never": False}
 
 
-def _for_good(error: Exception) -> bool:
+def _is_permanent(error: Exception) -> bool:
     """A 5xx about this message. A refused login is ours to repair: the mail can still go."""
     if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
-        return all(map(_for_good, error.recipients))
+        return all(map(_is_permanent, error.recipients))
     if isinstance(error, aiosmtplib.SMTPAuthenticationError | aiosmtplib.SMTPConnectError):
         return False
     return isinstance(error, aiosmtplib.SMTPResponseException) and 500 <= error.code < 600

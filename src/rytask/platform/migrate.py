@@ -30,7 +30,7 @@ class SchemaProblem(CannotRun):
     """The database and this version of RyTask do not fit; the message says what to do."""
 
 
-def known() -> list[Migration]:
+def shipped_migrations() -> list[Migration]:
     """The migrations of this version, in order."""
     files = resources.files("rytask").joinpath("migrations").iterdir()
     return sorted(
@@ -60,13 +60,13 @@ async def pending(connection: asyncpg.Connection) -> list[Migration]:
         )
         rows = await connection.fetch("SELECT version, checksum FROM schema_migrations")
     applied = {row["version"]: row["checksum"] for row in rows}
-    for migration in known():
+    for migration in shipped_migrations():
         if applied.get(migration.version, migration.checksum) != migration.checksum:
             raise SchemaProblem(
                 f"Migration {migration.name} was applied in another form. Install the version of"
                 " RyTask that this database was made with, or restore a backup."
             )
-    return [migration for migration in known() if migration.version not in applied]
+    return [migration for migration in shipped_migrations() if migration.version not in applied]
 
 
 async def migrate(url: str, *, wait: float = 60.0) -> list[str]:

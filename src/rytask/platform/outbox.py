@@ -23,7 +23,7 @@ INSERT: LiteralString = "INSERT INTO jobs (org_id, name, arg, max_attempts)"
 """For a statement that asks for jobs itself, where a unit of work would cost too much."""
 
 
-class Pushable(msgspec.Struct, frozen=True):
+class QueuedJob(msgspec.Struct, frozen=True):
     """A row that is due, on its way to the queue; or 'dead', when its last worker died with it."""
 
     id: int
@@ -32,7 +32,7 @@ class Pushable(msgspec.Struct, frozen=True):
     state: State
 
 
-class Claimed(msgspec.Struct, frozen=True):
+class LeasedJob(msgspec.Struct, frozen=True):
     """A row that is ours to run until its lease ends."""
 
     id: int
@@ -43,16 +43,13 @@ class Claimed(msgspec.Struct, frozen=True):
     max_attempts: int
 
 
-Held = Pushable | Claimed
-
-
-async def take_due(tx: Tx, names: Sequence[str], limit: int) -> list[Pushable]:
+async def take_due(tx: Tx, names: Sequence[str], limit: int) -> list[QueuedJob]:
     """Lease what is due under these names, at most `limit` rows of each, so none starves another.
 
     Jobs that this version does not know are left to one that does.
     """
     return await tx.all(
-        Pushable,
+        QueuedJob,
         "WITH due AS MATERIALIZED ("
         "  SELECT j.id FROM unnest($1::text[]) AS n (name) CROSS JOIN LATERAL ("
         "    SELECT id FROM jobs"
@@ -70,10 +67,10 @@ async def take_due(tx: Tx, names: Sequence[str], limit: int) -> list[Pushable]:
     )
 
 
-async def claim(tx: Tx, ids: Sequence[int], names: Sequence[str]) -> list[Claimed]:
+async def claim(tx: Tx, ids: Sequence[int], names: Sequence[str]) -> list[LeasedJob]:
     """Claim pushed rows in order to run them; those that somebody else holds are left out."""
     return await tx.all(
-        Claimed,
+        LeasedJob,
         "UPDATE jobs SET state = 'running', attempts = attempts + 1, due_at = now() + $3::interval"
         " WHERE id = ANY (ARRAY("
         "   SELECT id FROM jobs WHERE id = ANY ($1::bigint[]) AND state = 'queued'"
@@ -85,7 +82,7 @@ async def claim(tx: Tx, ids: Sequence[int], names: Sequence[str]) -> list[Claime
     )
 
 
-async def keep(tx: Tx, ids: Sequence[int]) -> None:
+async def extend_leases(tx: Tx, ids: Sequence[int]) -> None:
     """Extend the leases of running rows. A row that is locked is in its last transaction."""
     await tx.execute(
         "UPDATE jobs SET due_at = now() + $2::interval WHERE id = ANY (ARRAY("
@@ -106,7 +103,7 @@ async def finish_all(tx: Tx, ids: Sequence[int]) -> set[int]:
     return set(await tx.values("DELETE FROM jobs WHERE id = ANY ($1::bigint[]) RETURNING id", ids))
 
 
-async def fail(tx: Tx, job: Claimed, error: str, *, after: float | None = None) -> None:
+async def fail(tx: Tx, job: LeasedJob, error: str, *, after: float | None = None) -> None:
     """Let a failed job wait: `after` seconds, or an exponential backoff with full jitter.
 
     It is dead when its attempts are used up. Nothing changes when somebody else holds it by now.
@@ -124,9 +121,9 @@ async def fail(tx: Tx, job: Claimed, error: str, *, after: float | None = None) 
     )
 
 
-async def give_back(tx: Tx, held: Iterable[Held]) -> None:
+async def release(tx: Tx, leased: Iterable[QueuedJob | LeasedJob]) -> None:
     """Return rows that were not run, or not to the end: due at once, no attempt counted."""
-    rows = [(row.id, row.attempts) for row in held]
+    rows = [(row.id, row.attempts) for row in leased]
     await tx.execute(
         "UPDATE jobs SET state = 'waiting', due_at = now(),"
         "   attempts = jobs.attempts - (state = 'running')::int"
@@ -207,21 +204,19 @@ async def dead(db: Reader) -> list[Dead]:
     )
 
 
-_REPLAY: LiteralString = "UPDATE jobs SET state = 'waiting', attempts = 0, due_at = now()"
+_RETRY: LiteralString = "UPDATE jobs SET state = 'waiting', attempts = 0, due_at = now()"
 
 
 async def retry(tx: Tx, job_id: int) -> bool:
     """Run a dead or a waiting job now, with all its attempts; False when there is no such job."""
-    return (
-        await tx.execute(f"{_REPLAY} WHERE id = $1 AND state IN ('dead', 'waiting')", job_id) == 1
-    )
+    return await tx.execute(f"{_RETRY} WHERE id = $1 AND state IN ('dead', 'waiting')", job_id) == 1
 
 
 async def retry_dead(tx: Tx, name: str | None = None) -> int:
     """Run every dead job (of one name) now; how many."""
     if name is None:
-        return await tx.execute(f"{_REPLAY} WHERE state = 'dead'")
-    return await tx.execute(f"{_REPLAY} WHERE state = 'dead' AND name = $1", name)
+        return await tx.execute(f"{_RETRY} WHERE state = 'dead'")
+    return await tx.execute(f"{_RETRY} WHERE state = 'dead' AND name = $1", name)
 
 
 async def counts(db: Reader) -> list[Count]:

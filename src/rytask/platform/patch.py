@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 
-def given(body: msgspec.Struct) -> dict[str, Any]:
+def sent_fields(body: msgspec.Struct) -> dict[str, Any]:
     """The fields that a caller sent. A name is kept without the space around it."""
     fields = {
         field: value
@@ -17,7 +17,7 @@ def given(body: msgspec.Struct) -> dict[str, Any]:
     return fields
 
 
-def changed(before: msgspec.Struct, after: msgspec.Struct) -> list[str]:
+def changed_fields(before: msgspec.Struct, after: msgspec.Struct) -> list[str]:
     """The public names of the fields in which two values of one kind differ."""
     return [
         public

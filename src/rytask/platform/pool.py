@@ -12,8 +12,8 @@ from typing import Any
 
 import asyncpg
 
-_PATIENCE = 5.0
-_IDLE = 300.0
+_ACQUIRE_TIMEOUT = 5.0
+_MAX_IDLE = 300.0
 
 
 class Pool:
@@ -23,35 +23,35 @@ class Pool:
     """
 
     def __init__(self, open_: Callable[[], Awaitable[asyncpg.Connection]], size: int) -> None:
-        self._open, self._free = open_, size
+        self._open, self._free_slots = open_, size
         self._idle: list[tuple[asyncpg.Connection, float]] = []
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._tidying: asyncio.TimerHandle | None = None
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
-        async with _Loan(self) as connection:
+        async with _Acquired(self) as connection:
             return await connection.fetch(sql, *args)
 
     async def fetchrow(self, sql: str, *args: object) -> asyncpg.Record | None:
-        async with _Loan(self) as connection:
+        async with _Acquired(self) as connection:
             return await connection.fetchrow(sql, *args)
 
     async def fetchval(self, sql: str, *args: object) -> Any:
-        async with _Loan(self) as connection:
+        async with _Acquired(self) as connection:
             return await connection.fetchval(sql, *args)
 
     async def close(self) -> None:
         """Close what is idle now, and the rest as it comes back."""
         self._closed = True
-        if self._tidying is not None:
-            self._tidying.cancel()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         idle, self._idle = self._idle, []
         await asyncio.gather(*(connection.close(timeout=1) for connection, _ in idle))
 
-    async def take(self) -> asyncpg.Connection:
-        """Take a connection; `give_back` has to follow."""
-        await self._turn()
+    async def acquire(self) -> asyncpg.Connection:
+        """Take a connection; `release` has to follow."""
+        await self._acquire_slot()
         while self._idle:
             connection, _ = self._idle.pop()
             if not connection.is_closed():
@@ -59,57 +59,59 @@ class Pool:
         try:
             return await self._open()
         except BaseException:
-            self._next()
+            self._release_slot()
             raise
 
-    def give_back(self, connection: asyncpg.Connection, *, sound: bool) -> None:
-        """Return a connection; one that is not `sound` is thrown away."""
-        if not sound or self._closed:
+    def release(self, connection: asyncpg.Connection, *, reusable: bool) -> None:
+        """Return a connection; one that is not `reusable` is thrown away."""
+        if not reusable or self._closed:
             connection.terminate()
         elif not connection.is_closed():
             now = asyncio.get_running_loop().time()
             self._idle.append((connection, now))
-            if self._tidying is None:
-                self._tidying = asyncio.get_running_loop().call_later(_IDLE / 2, self._tidy)
-        self._next()
+            if self._idle_timer is None:
+                self._idle_timer = asyncio.get_running_loop().call_later(
+                    _MAX_IDLE / 2, self._close_idle
+                )
+        self._release_slot()
 
-    async def _turn(self) -> None:
+    async def _acquire_slot(self) -> None:
         """Wait until there are fewer than `size` others."""
-        if self._free:
-            self._free -= 1
+        if self._free_slots:
+            self._free_slots -= 1
             return
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(turn)
-        limit = loop.call_later(_PATIENCE, _give_up, turn)
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.append(waiter)
+        limit = loop.call_later(_ACQUIRE_TIMEOUT, _time_out, waiter)
         try:
-            await turn
+            await waiter
         except BaseException:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._next()  # it was our turn, but we were cancelled in the same instant
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._release_slot()  # it was our turn, but we were cancelled in the same instant
             raise
         finally:
             limit.cancel()
 
-    def _next(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+    def _release_slot(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
                 return
-        self._free += 1
+        self._free_slots += 1
 
-    def _tidy(self) -> None:
+    def _close_idle(self) -> None:
         loop = asyncio.get_running_loop()
-        horizon = loop.time() - _IDLE
+        horizon = loop.time() - _MAX_IDLE
         for connection, since in self._idle:
             if since < horizon:
                 connection.terminate()
         self._idle = [(it, since) for it, since in self._idle if not it.is_closed()]
-        self._tidying = loop.call_later(_IDLE / 2, self._tidy) if self._idle else None
+        self._idle_timer = loop.call_later(_MAX_IDLE / 2, self._close_idle) if self._idle else None
 
 
-class _Loan:
+class _Acquired:
     """A connection that is given back when the block ends, whole or not."""
 
     __slots__ = ("_connection", "_pool")
@@ -118,7 +120,7 @@ class _Loan:
         self._pool = pool
 
     async def __aenter__(self) -> asyncpg.Connection:
-        self._connection = await self._pool.take()
+        self._connection = await self._pool.acquire()
         return self._connection
 
     async def __aexit__(
@@ -128,12 +130,12 @@ class _Loan:
         tb: TracebackType | None,
     ) -> None:
         # Cancelled in the middle of a statement or of a rollback: its state is not known.
-        sound = error is None or (
+        reusable = error is None or (
             isinstance(error, Exception) and not self._connection.is_in_transaction()
         )
-        self._pool.give_back(self._connection, sound=sound)
+        self._pool.release(self._connection, reusable=reusable)
 
 
-def _give_up(turn: asyncio.Future[None]) -> None:
-    if not turn.done():
-        turn.set_exception(TimeoutError("every connection was in use for five seconds"))
+def _time_out(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError("every connection was in use for five seconds"))

@@ -15,9 +15,9 @@ from bullmq.redis_connection import RedisConnection
 from prometheus_client import Counter
 
 from rytask.platform.errors import Unavailable
-from rytask.platform.hint import AWAY, connect
 from rytask.platform.ids import new_id
 from rytask.platform.jobs import Queue
+from rytask.platform.worker_notifier import REDIS_ERRORS, connect
 
 log = structlog.get_logger(__name__)
 
@@ -27,13 +27,13 @@ _events = Counter(
     ["queue", "event"],
 )
 _Worker: Any = bullmq.Worker  # its hints ask for a Future where a coroutine is meant
-_BLOCKS_FOR = 5
+_BLOCK_SECONDS = 5
 # Batches at a time. Jobs of one project wait for each other's numbers, so more would only hold
 # connections; calls wait for somebody else.
 _CONCURRENCY: dict[Queue, int] = {"work": 3, "calls": 10}
 _CONSUMER: dict[str, Any] = {
     "autorun": False,
-    "drainDelay": _BLOCKS_FOR,
+    "drainDelay": _BLOCK_SECONDS,
     "lockDuration": 10_000,
     "stalledInterval": 5_000,
     "maxStalledCount": 1000,
@@ -43,7 +43,7 @@ _CONSUMER: dict[str, Any] = {
 }
 
 
-class _Outages:
+class _RedisErrorsTranslated:
     def __enter__(self) -> None:
         return None
 
@@ -53,7 +53,7 @@ class _Outages:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if isinstance(error, AWAY):
+        if isinstance(error, REDIS_ERRORS):
             raise Unavailable("Redis is away for a moment.") from error
 
 
@@ -63,7 +63,7 @@ class Queues:
     def __init__(self, url: str) -> None:
         self._redis = connect(url, timeout=0.5)
         self._queues: dict[Queue, bullmq.Queue] = {
-            name: bullmq.Queue(_called(name), {"connection": self._redis})
+            name: bullmq.Queue(_queue_name(name), {"connection": self._redis})
             for name in ("work", "calls")
         }
 
@@ -72,7 +72,7 @@ class Queues:
         pipe = self._redis.pipeline(transaction=False)
         for queue in self._queues.values():
             pipe.llen(queue.toKey("wait"))
-        with _Outages():
+        with _RedisErrorsTranslated():
             return dict(zip(self._queues, await pipe.execute(), strict=True))
 
     async def push(self, queue: Queue, batches: Sequence[Sequence[int]]) -> None:
@@ -81,7 +81,7 @@ class Queues:
             {"name": "batch", "data": list(ids), "opts": {"jobId": f"b_{new_id().hex}"}}
             for ids in batches
         ]
-        with _Outages():
+        with _RedisErrorsTranslated():
             if len(added) == 1:
                 await self._queues[queue].add(**added[0])
             else:
@@ -111,7 +111,7 @@ class Consumer:
             self._running = asyncio.create_task(self._worker.run())
             (end,) = await asyncio.gather(self._running, return_exceptions=True)
             if not self._closing:
-                if not isinstance(end, AWAY):
+                if not isinstance(end, REDIS_ERRORS):
                     log.error("queue.consumer_ended", queue=self._queue, why=repr(end))
                 await self._shut(within=0.0)
                 await asyncio.sleep(1.0)
@@ -123,7 +123,7 @@ class Consumer:
 
     def _open(self) -> bullmq.Worker:
         worker = _Worker(
-            _called(self._queue),
+            _queue_name(self._queue),
             self._take,
             {
                 **_CONSUMER,
@@ -133,7 +133,7 @@ class Consumer:
         )
         # A read that blocks outlives the time-out of every other command.
         worker.backend.blocking_connection = RedisConnection(
-            connect(self._url, timeout=_BLOCKS_FOR + 3.0)
+            connect(self._url, timeout=_BLOCK_SECONDS + 3.0)
         )
         for event in ("error", "failed", "stalled", "lockRenewalFailed"):
             worker.on(event, self._watch(event))
@@ -148,7 +148,7 @@ class Consumer:
         def watch(*about: object) -> None:
             counter.inc()
             errors = [error for error in about if isinstance(error, Exception)]
-            if not any(isinstance(error, (*AWAY, Unavailable)) for error in errors):
+            if not any(isinstance(error, (*REDIS_ERRORS, Unavailable)) for error in errors):
                 log.warning("queue.trouble", queue=self._queue, event_name=event, errors=errors)
 
         return watch
@@ -166,5 +166,5 @@ class Consumer:
         await worker.backend.close(force=True)
 
 
-def _called(queue: Queue) -> str:
+def _queue_name(queue: Queue) -> str:
     return f"rytask-{queue}"

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import msgspec
 from redis.exceptions import NoScriptError, ResponseError
 
-from rytask.platform.redis_client import Away, QuickRedis
+from rytask.platform.redis_client import RedisUnavailable, RequestRedis
 
-BUCKETS = 10_000
+MAX_BUCKETS = 10_000
 
 # Times are whole microseconds: exact in Lua's doubles until the year 2255.
 _SCRIPT = """
@@ -59,7 +59,7 @@ class Verdict(msgspec.Struct, frozen=True):
 class Limiter:
     """The limits of one process."""
 
-    def __init__(self, redis: QuickRedis) -> None:
+    def __init__(self, redis: RequestRedis) -> None:
         self._redis = redis
         self._local = LocalBuckets()
 
@@ -70,7 +70,7 @@ class Limiter:
                 taken = await self._redis.call("EVALSHA", _SHA, 1, f"rate:{key}", limit, window)
             except NoScriptError:
                 taken = await self._redis.call("EVAL", _SCRIPT, 1, f"rate:{key}", limit, window)
-        except (Away, ResponseError):
+        except (RedisUnavailable, ResponseError):
             return self._local.check(key, limit, window)
         return _verdict(limit, window, *taken)
 
@@ -79,7 +79,9 @@ class LocalBuckets:
     """The same buckets in this process's memory; the least recently used are forgotten."""
 
     def __init__(
-        self, size: int = BUCKETS, clock: Callable[[], int] = lambda: time.monotonic_ns() // 1000
+        self,
+        size: int = MAX_BUCKETS,
+        clock: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
     ) -> None:
         self._size, self._clock = size, clock
         self._full: dict[str, int] = {}

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from rytask.platform.db import Tx
-from rytask.platform.events import AnyFact, Fact, Recorded
+from rytask.platform.events import AnyFact, Fact, RecordedFact
 from rytask.platform.ids import OrgId
 from rytask.platform.jobs import transactional
 from rytask.platform.work import Writing
 
-Reaction = Callable[[Writing, Recorded, AnyFact], Awaitable[None]]
+Reaction = Callable[[Writing, RecordedFact, AnyFact], Awaitable[None]]
 _reactions: dict[str, list[tuple[type[Fact], Reaction[Any]]]] = defaultdict(list)
 
 
@@ -29,7 +29,7 @@ def on(fact: type[AnyFact]) -> Callable[[Reaction[AnyFact]], Reaction[AnyFact]]:
     return subscribe
 
 
-def heard() -> frozenset[str]:
+def subscribed_kinds() -> frozenset[str]:
     """The kinds of facts that somebody reacts to."""
     return frozenset(_reactions)
 
@@ -42,9 +42,9 @@ async def react(ctx: Writing, seq: int) -> None:
         await reaction(ctx, recorded, recorded.fact(fact))
 
 
-async def _recorded(tx: Tx, org_id: OrgId, seq: int) -> Recorded:
+async def _recorded(tx: Tx, org_id: OrgId, seq: int) -> RecordedFact:
     return await tx.one(
-        Recorded,
+        RecordedFact,
         "SELECT org_id, seq, kind, project_id, subject_id, actor_id, source, payload, at"
         "  FROM events WHERE org_id = $1 AND seq = $2",
         org_id,

@@ -30,75 +30,82 @@ from redis.asyncio.connection import (
 )
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
-FAILURES, WITHIN = 3, 5.0
-WARM_UP = 1.0
-STALL, GRACE = 0.005, 0.002
+MAX_FAILURES, FAILURE_WINDOW = 3, 5.0
+CONNECT_TIMEOUT = 1.0
+LOOP_STALL, STALL_GRACE = 0.005, 0.002
 
-AWAY = Gauge("rytask_redis_away", "1 while this process does without Redis")
-FAILED = Counter("rytask_redis_failures_total", "Batches of calls that Redis did not answer")
+UNAVAILABLE_GAUGE = Gauge("rytask_redis_away", "1 while this process does without Redis")
+FAILURES_COUNTER = Counter(
+    "rytask_redis_failures_total", "Batches of calls that Redis did not answer"
+)
 _log = structlog.get_logger()
 _Reply = asyncio.Future[Any]
 _Call = tuple[bytes, _Reply]
 _INCOMPLETE = object()
 
 
-class Away(Exception):
+class RedisUnavailable(Exception):
     """Redis did not answer in time, or is known to be away: go on without it."""
 
 
-_TROUBLE = (Away, RedisError, OSError)
+_ERRORS = (RedisUnavailable, RedisError, OSError)
 
 
-class QuickRedis:
-    """Redis for requests. `patience`, `rest` (after a failure) and `probe_every` are in seconds.
+class RequestRedis:
+    """Redis for requests. `timeout`, `cooldown` and `probe_interval` are in seconds.
 
-    `away` says whether calls fail at once because Redis has been failing.
+    `unavailable` says whether calls fail at once because Redis has been failing.
     """
 
     def __init__(
-        self, url: str, *, patience: float = 0.020, rest: float = 0.1, probe_every: float = 0.5
+        self,
+        url: str,
+        *,
+        timeout: float = 0.020,
+        cooldown: float = 0.1,
+        probe_interval: float = 0.5,
     ) -> None:
         # It never connects: it knows what the parts of a URL mean, the options of TLS included.
         self._server = ConnectionPool.from_url(url, protocol=2).make_connection()
-        self._patience, self._rest, self._probe_every = patience, rest, probe_every
-        self.away = False
-        self._rests_until = 0.0
-        self._failures: deque[float] = deque(maxlen=FAILURES)
+        self._timeout, self._cooldown, self._probe_interval = timeout, cooldown, probe_interval
+        self.unavailable = False
+        self._cooldown_until = 0.0
+        self._failures: deque[float] = deque(maxlen=MAX_FAILURES)
         self._waiting: list[_Call] = []
-        self._line: _Line | None = None
+        self._link: _Link | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._prober: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect ahead of the first request. A Redis that is down is known as away from now on."""
-        self.away = True
+        self.unavailable = True
         try:
             await self._warm_up()
-        except _TROUBLE as error:
-            self._give_up(error)
+        except _ERRORS as error:
+            self._open_breaker(error)
         else:
-            self.away = False
+            self.unavailable = False
 
     def call(self, *command: str | bytes | int | float) -> _Reply:
         """Send a command with whatever else is asked in this instant; the reply is awaited.
 
-        Raises Away, here or when awaited, and redis.exceptions.ResponseError when Redis refuses
-        the command. Texts come back as bytes.
+        Raises RedisUnavailable, here or when awaited, and redis.exceptions.ResponseError when Redis
+        refuses the command. Texts come back as bytes.
         """
-        if self.away or monotonic() < self._rests_until:
-            raise Away("Redis is away")
-        return self._ask(command)
+        if self.unavailable or monotonic() < self._cooldown_until:
+            raise RedisUnavailable("Redis is away")
+        return self._enqueue(command)
 
     async def close(self) -> None:
         """Stop probing, refuse what still waits, and hang up."""
         if self._prober:
             self._prober.cancel()
             await asyncio.gather(self._prober, return_exceptions=True)
-        self._drop(ConnectionAbortedError("the client was closed"))
+        self._drop_link(ConnectionAbortedError("the client was closed"))
         if self._timer:
             self._timer.cancel()
 
-    def _ask(self, command: tuple[str | bytes | int | float, ...]) -> _Reply:
+    def _enqueue(self, command: tuple[str | bytes | int | float, ...]) -> _Reply:
         loop = asyncio.get_running_loop()
         call = _packed(command), loop.create_future()
         if not self._waiting:
@@ -111,101 +118,101 @@ class QuickRedis:
         if not self._waiting:  # it was refused meanwhile
             return
         calls, self._waiting = self._waiting, []
-        due = monotonic() + self._patience
-        if self._line is None:
-            self._line = _Line(self._server, self._lost)
-        self._line.ask(calls, due)
+        due = monotonic() + self._timeout
+        if self._link is None:
+            self._link = _Link(self._server, self._on_lost)
+        self._link.send(calls, due)
         if self._timer is None:
-            self._look_at(due)
+            self._schedule_check(due)
 
-    def _look_at(self, when: float) -> None:
-        self._looks_at = when
+    def _schedule_check(self, when: float) -> None:
+        self._check_due_at = when
         pause = max(when - monotonic(), 0.001)
-        self._timer = asyncio.get_running_loop().call_later(pause, self._look)
+        self._timer = asyncio.get_running_loop().call_later(pause, self._check_deadline)
 
-    def _look(self) -> None:
+    def _check_deadline(self) -> None:
         """Fail if a reply is overdue, unless it was us who stalled: it may be there, unread.
 
         One timer goes on from batch to batch; to set and cancel one for each would cost more.
         """
         self._timer, now = None, monotonic()
-        due = self._line.due if self._line else inf
+        due = self._link.due if self._link else inf
         if due == inf:
             return
-        if now - self._looks_at >= STALL:
-            self._look_at(now + GRACE)
+        if now - self._check_due_at >= LOOP_STALL:
+            self._schedule_check(now + STALL_GRACE)
         elif now < due:
-            self._look_at(due)
+            self._schedule_check(due)
         else:
-            self._fail(TimeoutError("it took too long"))
+            self._record_failure(TimeoutError("it took too long"))
 
-    def _lost(self, line: "_Line", error: Exception) -> None:
+    def _on_lost(self, link: "_Link", error: Exception) -> None:
         """Fail if a reply was due. A line that ends while idle costs nobody anything."""
-        if line is self._line and line.due < inf:
-            self._fail(error)
+        if link is self._link and link.due < inf:
+            self._record_failure(error)
             return
-        line.end(error)
-        if line is self._line:
-            self._line = None
+        link.close(error)
+        if link is self._link:
+            self._link = None
 
-    def _fail(self, error: Exception) -> None:
-        self._drop(error)
-        if self.away:
+    def _record_failure(self, error: Exception) -> None:
+        self._drop_link(error)
+        if self.unavailable:
             return
-        FAILED.inc()
+        FAILURES_COUNTER.inc()
         now = monotonic()
         self._failures.append(now)
-        self._rests_until = now + self._rest
-        if len(self._failures) == FAILURES and now - self._failures[0] <= WITHIN:
-            self._give_up(error)
+        self._cooldown_until = now + self._cooldown
+        if len(self._failures) == MAX_FAILURES and now - self._failures[0] <= FAILURE_WINDOW:
+            self._open_breaker(error)
 
-    def _drop(self, error: Exception) -> None:
-        line, self._line = self._line, None
-        if line:
-            line.end(error)
+    def _drop_link(self, error: Exception) -> None:
+        link, self._link = self._link, None
+        if link:
+            link.close(error)
         waiting, self._waiting = self._waiting, []
         _refuse((reply for _, reply in waiting), error)
 
-    def _give_up(self, error: Exception) -> None:
-        self.away = True
-        AWAY.set(1)
+    def _open_breaker(self, error: Exception) -> None:
+        self.unavailable = True
+        UNAVAILABLE_GAUGE.set(1)
         cause = error.__cause__ or error
         _log.warning("redis.away", error=str(cause) or type(cause).__name__)
         self._prober = asyncio.get_running_loop().create_task(self._probe())
 
     async def _probe(self) -> None:
-        while self.away:
-            await asyncio.sleep(self._probe_every * random.uniform(0.75, 1.25))  # noqa: S311 spread
-            with suppress(*_TROUBLE):
+        while self.unavailable:
+            await asyncio.sleep(self._probe_interval * random.uniform(0.75, 1.25))  # noqa: S311 spread
+            with suppress(*_ERRORS):
                 await self._warm_up()
-                self.away = False
+                self.unavailable = False
         self._failures.clear()
-        self._rests_until = 0.0
-        AWAY.set(0)
+        self._cooldown_until = 0.0
+        UNAVAILABLE_GAUGE.set(0)
         _log.info("redis.back")
 
     async def _warm_up(self) -> None:
         """Connect with the time that TLS and names may need; then a reply must be prompt."""
-        line = self._line = _Line(self._server, self._lost)
+        link = self._link = _Link(self._server, self._on_lost)
         try:
-            async with asyncio.timeout(WARM_UP):
-                await asyncio.wait([line.opening])
-            if line.error:
-                raise line.error
-            await self._ask(("PING",))
-        except _TROUBLE as error:
-            self._drop(error)
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await asyncio.wait([link.opening])
+            if link.error:
+                raise link.error
+            await self._enqueue(("PING",))
+        except _ERRORS as error:
+            self._drop_link(error)
             raise
 
 
-class _Line(asyncio.Protocol):
+class _Link(asyncio.Protocol):
     """One connection. It alone knows who waits for its replies: they can reach nobody else."""
 
     def __init__(
-        self, server: AbstractConnection, lost: "Callable[[_Line, Exception], None]"
+        self, server: AbstractConnection, on_lost: "Callable[[_Link, Exception], None]"
     ) -> None:
-        self._lost = lost
-        self._asked: deque[tuple[_Reply, float]] = deque()
+        self._on_lost = on_lost
+        self._pending: deque[tuple[_Reply, float]] = deque()
         self._unsent: list[bytes] = []
         self._write: Callable[[bytes], None] = self._unsent.append
         self._reader = hiredis.Reader(
@@ -220,32 +227,32 @@ class _Line(asyncio.Protocol):
     @property
     def due(self) -> float:
         """When the next reply must be here."""
-        return self._asked[0][1] if self._asked else inf
+        return self._pending[0][1] if self._pending else inf
 
-    def ask(self, calls: list[_Call], due: float) -> None:
+    def send(self, calls: list[_Call], due: float) -> None:
         """Send commands, as soon as the line is open."""
-        self._asked.extend([(reply, due) for _, reply in calls])
+        self._pending.extend([(reply, due) for _, reply in calls])
         self._write(b"".join([packed for packed, _ in calls]))
 
-    def end(self, error: Exception) -> None:
+    def close(self, error: Exception) -> None:
         """Hang up, and refuse whoever waits for a reply."""
         self.error = self.error or error
         self.opening.cancel()
         if self._transport:
             self._transport.abort()
-        _refuse((reply for reply, _ in self._asked), error)
-        self._asked.clear()
+        _refuse((reply for reply, _ in self._pending), error)
+        self._pending.clear()
 
     async def _open(self, server: AbstractConnection) -> None:
         try:
             transport = await self._connect(server)
-            for command in _greeting(server):
+            for command in _handshake(server):
                 reply: _Reply = asyncio.get_running_loop().create_future()
-                self._asked.appendleft((reply, self.due))
+                self._pending.appendleft((reply, self.due))
                 transport.write(_packed(command))
                 await reply
         except (RedisError, OSError) as error:
-            self._lost(self, error)
+            self._on_lost(self, error)
         else:
             self._write = transport.write
             if self._unsent:
@@ -275,11 +282,11 @@ class _Line(asyncio.Protocol):
             self._reader.feed(data)
             while (value := self._reader.gets()) is not _INCOMPLETE:
                 refused = isinstance(value, ResponseError)
-                if isinstance(value, Exception) and not (refused and self._asked):
+                if isinstance(value, Exception) and not (refused and self._pending):
                     raise value  # it is loading its data, or does not want us
-                if not self._asked:
+                if not self._pending:
                     raise InvalidResponse("it said what nobody had asked")
-                reply, _ = self._asked.popleft()
+                reply, _ = self._pending.popleft()
                 if reply.done():
                     continue
                 if refused:
@@ -287,16 +294,16 @@ class _Line(asyncio.Protocol):
                 else:
                     reply.set_result(value)
         except RedisError as error:
-            self._lost(self, error)
+            self._on_lost(self, error)
 
     def eof_received(self) -> None:
         self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost(self, exc or ConnectionResetError("Redis hung up"))
+        self._on_lost(self, exc or ConnectionResetError("Redis hung up"))
 
 
-def _greeting(server: AbstractConnection) -> Iterable[tuple[str | int, ...]]:
+def _handshake(server: AbstractConnection) -> Iterable[tuple[str | int, ...]]:
     """What comes before any command."""
     if server.username:
         yield "AUTH", server.username, server.password or ""
@@ -315,6 +322,6 @@ def _packed(command: tuple[str | bytes | int | float, ...]) -> bytes:
 def _refuse(replies: Iterable[_Reply], cause: Exception) -> None:
     for reply in replies:
         if not reply.done():
-            away = Away("Redis did not answer")
-            away.__cause__ = cause
-            reply.set_exception(away)
+            unavailable = RedisUnavailable("Redis did not answer")
+            unavailable.__cause__ = cause
+            reply.set_exception(unavailable)

@@ -22,12 +22,12 @@ from rytask.platform.queue import Queues
 log = structlog.get_logger(__name__)
 
 _pushed = Counter("rytask_jobs_pushed_total", "Jobs pushed to the queue", ["queue"])
-_POLL = 1.0
-_PACE = 0.01  # between two looks: under load, jobs that come meanwhile make a batch
-_FULL = 0.05
-_PER_NAME = 200
-_LARGEST = 25
-_DEEPEST: dict[jobs.Queue, int] = {"work": 40, "calls": 10}  # batches
+_POLL_INTERVAL = 1.0
+_MIN_PAUSE = 0.01  # between two looks: under load, jobs that come meanwhile make a batch
+_FULL_QUEUE_PAUSE = 0.05
+_LIMIT_PER_NAME = 200
+_MAX_BATCH = 25
+_MAX_DEPTH: dict[jobs.Queue, int] = {"work": 40, "calls": 10}  # batches
 
 
 class Relay:
@@ -35,10 +35,10 @@ class Relay:
 
     def __init__(self, database: Database, queues: Queues, wake: asyncio.Event) -> None:
         self._database, self._queues, self._wake = database, queues, wake
-        self._names = {queue: jobs.names(queue) for queue in _DEEPEST}
+        self._names = {queue: jobs.names(queue) for queue in _MAX_DEPTH}
         self._schedules = jobs.scheduled()
         self._registered = False
-        self._away = False
+        self._unavailable = False
         self._stopping = False
 
     async def run(self) -> None:
@@ -46,21 +46,21 @@ class Relay:
         while not self._stopping:
             self._wake.clear()
             try:
-                pause = await self._look()
-                if self._away:
+                pause = await self._poll()
+                if self._unavailable:
                     log.info("relay.resumed")
-                self._away = False
+                self._unavailable = False
             except Unavailable as error:
-                if not self._away:
+                if not self._unavailable:
                     log.warning("relay.paused", why=error.message)
-                self._away = True
-                await asyncio.sleep(_POLL)
+                self._unavailable = True
+                await asyncio.sleep(_POLL_INTERVAL)
                 continue
             except Exception:
                 log.exception("relay.failed")
-                await asyncio.sleep(_POLL)
+                await asyncio.sleep(_POLL_INTERVAL)
                 continue
-            await asyncio.sleep(_PACE)
+            await asyncio.sleep(_MIN_PAUSE)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
@@ -69,14 +69,14 @@ class Relay:
         self._stopping = True
         self._wake.set()
 
-    async def _look(self) -> float:
+    async def _poll(self) -> float:
         """Push what is due; for how many seconds to rest, unless woken."""
         waiting = await self._queues.waiting()
-        open_ = [queue for queue, deepest in _DEEPEST.items() if waiting[queue] < deepest]
+        open_ = [queue for queue, max_depth in _MAX_DEPTH.items() if waiting[queue] < max_depth]
         names = [name for queue in open_ for name in self._names[queue]]
-        async with self._database.transaction(flushed=False) as tx:
-            await self._fire(tx)
-            taken = await outbox.take_due(tx, names, _PER_NAME)
+        async with self._database.transaction(asynchronous_commit=True) as tx:
+            await self._fire_schedules(tx)
+            taken = await outbox.take_due(tx, names, _LIMIT_PER_NAME)
         due = []
         for row in taken:
             if row.state == "dead":
@@ -84,37 +84,37 @@ class Relay:
             else:
                 due.append(row)
         await self._push(due)
-        if any(count == _PER_NAME for count in Counted(row.name for row in taken).values()):
+        if any(count == _LIMIT_PER_NAME for count in Counted(row.name for row in taken).values()):
             return 0.0
-        return _POLL if len(open_) == len(_DEEPEST) else _FULL
+        return _POLL_INTERVAL if len(open_) == len(_MAX_DEPTH) else _FULL_QUEUE_PAUSE
 
-    async def _fire(self, tx: Tx) -> None:
+    async def _fire_schedules(self, tx: Tx) -> None:
         if not self._registered:
             await schedule.register(tx, self._schedules)
             self._registered = True
         await schedule.advance(tx, self._schedules)
 
-    async def _push(self, due: list[outbox.Pushable]) -> None:
-        by_queue: dict[jobs.Queue, list[outbox.Pushable]] = defaultdict(list)
+    async def _push(self, due: list[outbox.QueuedJob]) -> None:
+        by_queue: dict[jobs.Queue, list[outbox.QueuedJob]] = defaultdict(list)
         for row in due:
-            by_queue[jobs.known(row.name).queue].append(row)
+            by_queue[jobs.registered(row.name).queue].append(row)
         try:
             for queue, rows in by_queue.items():
                 await self._queues.push(queue, batches(rows))
                 _pushed.labels(queue).inc(len(rows))
         except Unavailable:
-            async with self._database.transaction(flushed=False) as tx:
-                await outbox.give_back(tx, due)
+            async with self._database.transaction(asynchronous_commit=True) as tx:
+                await outbox.release(tx, due)
             raise
 
 
-def batches(rows: Sequence[outbox.Pushable]) -> list[list[int]]:
+def batches(rows: Sequence[outbox.QueuedJob]) -> list[list[int]]:
     """Ids in batches that grow with the backlog. A job that failed before goes alone.
 
     Alone, because it may be the one that kills its worker, and its neighbours with it.
     """
     fresh = [row.id for row in rows if row.attempts == 0]
-    size = min(_LARGEST, 2 * math.isqrt(len(fresh)) or 1)
+    size = min(_MAX_BATCH, 2 * math.isqrt(len(fresh)) or 1)
     return [fresh[start : start + size] for start in range(0, len(fresh), size)] + [
         [row.id] for row in rows if row.attempts > 0
     ]

@@ -7,7 +7,7 @@ from rytask.platform.db import Reader, Tx
 from rytask.platform.errors import NotFound
 
 
-async def advance(tx: Tx, schedules: Sequence[jobs.Known]) -> int:
+async def advance(tx: Tx, schedules: Sequence[jobs.RegisteredJob]) -> int:
     """Ask for the jobs whose slot has come, and move each to its next slot; how many were asked.
 
     A job that still waits for its turn covers the new slot too.
@@ -32,7 +32,7 @@ async def advance(tx: Tx, schedules: Sequence[jobs.Known]) -> int:
     )
 
 
-async def register(tx: Tx, schedules: Sequence[jobs.Known]) -> None:
+async def register(tx: Tx, schedules: Sequence[jobs.RegisteredJob]) -> None:
     """Give each schedule that is new its first slot."""
     await tx.execute(
         "INSERT INTO schedules (name, next_at)"

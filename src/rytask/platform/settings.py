@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from rytask.platform import environment
-from rytask.platform.connections import POOL_SIZE, UNFLUSHED
+from rytask.platform.connections import ASYNC_COMMIT_POOL_SIZE, POOL_SIZE
 from rytask.platform.crypto import BadKey, Sealer, guessable, is_rsa_pair
 from rytask.platform.environment import Network, Secret
 from rytask.platform.errors import CannotRun
@@ -55,8 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=500,
-            description=f"Beside {UNFLUSHED} others, each process opens at most so many connections"
-            " to read, and as many to write",
+            description=f"Beside {ASYNC_COMMIT_POOL_SIZE} others, each process opens at most so"
+            " many connections to read, and as many to write",
         ),
     ] = POOL_SIZE
 

@@ -94,7 +94,7 @@ def hide_secrets(
     return event
 
 
-def answered(route: str, method: str, status: int, seconds: float) -> None:
+def count_answer(route: str, method: str, status: int, seconds: float) -> None:
     """Count one answer. `route` is the template, never the path: few series, and no ids in them."""
     count = _requests.get((route, method, status))
     if count is None:

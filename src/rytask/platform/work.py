@@ -1,8 +1,8 @@
 """The unit of work: who acts, in which transaction, and when.
 
 A use case takes `Reading` or `Writing` as its first argument. Facts and jobs are gathered while it
-runs and written by one statement just before the commit: one round trip. After the commit a hint
-goes to the workers; the hint may be lost.
+runs and written by one statement just before the commit: one round trip. After the commit
+the workers are notified; that may be lost.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -127,23 +127,23 @@ SELECT $1, j.name, j.arg, j.max_attempts, coalesce(j.due_at, now())
 class Work:
     """Opens units of work on one database.
 
-    `heard` are the kinds of facts that somebody reacts to, `attempts` says how often a job may be
-    tried, and `hint` is called after a commit that left work for the workers.
+    `subscribed_kinds` are the kinds of facts that somebody reacts to, `attempts` says how often a
+    job may be tried, and `notify_workers` is called after a commit that left work for the workers.
     """
 
     def __init__(
         self,
         database: Database,
         *,
-        heard: frozenset[str],
+        subscribed_kinds: frozenset[str],
         attempts: Callable[[str], int],
-        hint: Callable[[], None],
+        notify_workers: Callable[[], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.database = database
-        self._heard = heard
+        self._subscribed_kinds = subscribed_kinds
         self._attempts = attempts
-        self._hint = hint
+        self._notify_workers = notify_workers
         self.clock = clock
 
     def reading(self, actor: Actor) -> Reading:
@@ -156,17 +156,17 @@ class Work:
         async with self.database.transaction() as tx:
             ctx = Writing(tx, actor, self.clock())
             yield ctx
-            left_work = await self._flush(ctx)
-        if left_work:
-            self._hint()
+            has_work = await self._flush(ctx)
+        if has_work:
+            self._notify_workers()
 
-    def left(self) -> None:
+    def notify_workers(self) -> None:
         """Tell the workers that a statement of its own (`database.writer`) left work for them."""
-        self._hint()
+        self._notify_workers()
 
     async def _flush(self, ctx: Writing) -> bool:
         facts = ctx._facts
-        heard = [fact.kind for fact, _ in facts if fact.kind in self._heard]
+        subscribed = [fact.kind for fact, _ in facts if fact.kind in self._subscribed_kinds]
         jobs = [
             {"name": name, "arg": arg, "max_attempts": self._attempts(name), "due_at": at}
             for name, arg, at in ctx._jobs
@@ -187,9 +187,9 @@ class Work:
                     }
                     for fact, actor in facts
                 ],
-                heard,
+                subscribed,
                 jobs,
             )
         elif jobs:
             await ctx.db.execute(_ENQUEUE, ctx.org_id, jobs)
-        return bool(jobs or heard)
+        return bool(jobs or subscribed)

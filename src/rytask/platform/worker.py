@@ -15,9 +15,9 @@ from prometheus_client import Counter, Histogram
 
 from rytask.platform import jobs, outbox
 from rytask.platform.errors import Unavailable
-from rytask.platform.hint import listen
 from rytask.platform.queue import Consumer, Queues
 from rytask.platform.relay import Relay
+from rytask.platform.worker_notifier import listen
 
 log = structlog.get_logger(__name__)
 
@@ -26,9 +26,9 @@ _seconds = Histogram(
     "rytask_job_seconds", "How long a run of a job, or of several, takes", ["name"]
 )
 _HEARTBEAT = 3.0
-_LONGEST = 60.0  # seconds; a job that hangs must not hold its place for ever
-_DRAIN = 8.0
-_PAUSES = (0.0, 0.2, 1.0)  # seconds before each try to write down that a job failed
+_JOB_TIMEOUT = 60.0  # seconds; a job that hangs must not hold its place for ever
+_DRAIN_TIMEOUT = 8.0
+_SETTLE_DELAYS = (0.0, 0.2, 1.0)  # seconds before each try to write down that a job failed
 
 
 async def run_worker(
@@ -36,7 +36,8 @@ async def run_worker(
 ) -> None:
     """Relay and run jobs until `stop` is set, then drain within ten seconds.
 
-    `wake` makes the relay look at once: set it where this process commits work (`Work(hint=…)`).
+    `wake` makes the relay look at once: set it where this process commits work
+    (`Work(notify_workers=…)`).
     """
     queues = Queues(redis_url)
     relay = Relay(tools.work.database, queues, wake)
@@ -59,7 +60,8 @@ async def run_worker(
         relay.stop()
         runner.stop()
         await asyncio.gather(
-            runner.drain(within=_DRAIN), *(c.close(within=_DRAIN + 1) for c in consumers)
+            runner.drain(within=_DRAIN_TIMEOUT),
+            *(c.close(within=_DRAIN_TIMEOUT + 1) for c in consumers),
         )
         ends = await asyncio.gather(stopping, listening, *working, return_exceptions=True)
         await queues.close()
@@ -74,7 +76,7 @@ class Runner:
     def __init__(self, tools: jobs.Tools) -> None:
         self._tools = tools
         self._names = jobs.names()
-        self._held: dict[int, outbox.Claimed] = {}
+        self._running: dict[int, outbox.LeasedJob] = {}
         self._batches: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._drained = asyncio.Event()
@@ -93,10 +95,12 @@ class Runner:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT):
                     await self._drained.wait()
-            if self._held:
+            if self._running:
                 try:
-                    async with self._tools.work.database.transaction(flushed=False) as tx:
-                        await outbox.keep(tx, list(self._held))
+                    async with self._tools.work.database.transaction(
+                        asynchronous_commit=True
+                    ) as tx:
+                        await outbox.extend_leases(tx, list(self._running))
                 except Exception as error:
                     log.warning("jobs.leases_not_kept", why=_text(error))
 
@@ -124,20 +128,20 @@ class Runner:
             task.result()
 
     async def _batch(
-        self, ids: Sequence[int], run: Callable[[Sequence[outbox.Claimed]], Awaitable[None]]
+        self, ids: Sequence[int], run: Callable[[Sequence[outbox.LeasedJob]], Awaitable[None]]
     ) -> None:
-        async with self._tools.work.database.transaction(flushed=False) as tx:
+        async with self._tools.work.database.transaction(asynchronous_commit=True) as tx:
             rows = await outbox.claim(tx, ids, self._names)
-        self._held.update((row.id, row) for row in rows)
+        self._running.update((row.id, row) for row in rows)
         try:
             await run(rows)
         finally:
-            left = [row for row in rows if self._held.pop(row.id, None)]
-            if left:
-                async with self._tools.work.database.transaction(flushed=False) as tx:
-                    await outbox.give_back(tx, left)
+            unfinished = [row for row in rows if self._running.pop(row.id, None)]
+            if unfinished:
+                async with self._tools.work.database.transaction(asynchronous_commit=True) as tx:
+                    await outbox.release(tx, unfinished)
 
-    async def _in_order(self, rows: Sequence[outbox.Claimed]) -> None:
+    async def _in_order(self, rows: Sequence[outbox.LeasedJob]) -> None:
         """Run rows of the same job and organization in one transaction, if nothing goes wrong."""
         rows = sorted(rows, key=lambda row: (row.name, str(row.org_id), row.id))
         for (name, org_id), run in groupby(rows, key=lambda row: (row.name, row.org_id)):
@@ -149,14 +153,16 @@ class Runner:
                     return
                 await self._run(row)
 
-    async def _run_all(self, name: str, rows: Sequence[outbox.Claimed]) -> Sequence[outbox.Claimed]:
+    async def _run_all(
+        self, name: str, rows: Sequence[outbox.LeasedJob]
+    ) -> Sequence[outbox.LeasedJob]:
         """Run rows together; what is left to run one by one: all of them if one failed."""
-        run_all = jobs.known(name).run_all
+        run_all = jobs.registered(name).run_all
         if run_all is None:
             return rows
         started = perf_counter()
         try:
-            async with asyncio.timeout(_LONGEST):
+            async with asyncio.timeout(_JOB_TIMEOUT):
                 await run_all(self._tools, rows)
         except Exception as error:
             log.info("jobs.one_by_one", name=name, jobs=len(rows), why=_text(error))
@@ -164,34 +170,34 @@ class Runner:
         _runs.labels(name, "done").inc(len(rows))
         _seconds.labels(name).observe(perf_counter() - started)
         for row in rows:
-            self._held.pop(row.id, None)
+            self._running.pop(row.id, None)
         return ()
 
-    async def _at_once(self, rows: Sequence[outbox.Claimed]) -> None:
+    async def _at_once(self, rows: Sequence[outbox.LeasedJob]) -> None:
         if self._stopping:
             return
         async with asyncio.TaskGroup() as group:
             for row in rows:
                 group.create_task(self._run(row))
 
-    async def _run(self, row: outbox.Claimed) -> None:
+    async def _run(self, row: outbox.LeasedJob) -> None:
         started = perf_counter()
         try:
-            async with asyncio.timeout(_LONGEST):
-                await jobs.known(row.name).run(self._tools, row)
+            async with asyncio.timeout(_JOB_TIMEOUT):
+                await jobs.registered(row.name).run(self._tools, row)
         except Exception as error:
             await self._fail(row, error)
         else:
             _runs.labels(row.name, "done").inc()
         _seconds.labels(row.name).observe(perf_counter() - started)
-        self._held.pop(row.id, None)
+        self._running.pop(row.id, None)
 
-    async def _fail(self, row: outbox.Claimed, error: Exception) -> None:
+    async def _fail(self, row: outbox.LeasedJob, error: Exception) -> None:
         outcome = "again" if row.attempts < row.max_attempts else "dead"
         _runs.labels(row.name, outcome).inc()
         expected = isinstance(error, jobs.TryAgain | Unavailable)
-        tell = log.error if outcome == "dead" else log.info if expected else log.warning
-        tell(
+        log_outcome = log.error if outcome == "dead" else log.info if expected else log.warning
+        log_outcome(
             f"job.{outcome}",
             job=row.id,
             name=row.name,
@@ -201,11 +207,11 @@ class Runner:
         )
         after = error.after if isinstance(error, jobs.TryAgain) else None
         why = ""
-        for pause in _PAUSES:
+        for pause in _SETTLE_DELAYS:
             await asyncio.sleep(pause)
             try:
                 # By a connection that the claim has left, where PostgreSQL lets no more in.
-                async with self._tools.work.database.transaction(flushed=False) as tx:
+                async with self._tools.work.database.transaction(asynchronous_commit=True) as tx:
                     return await outbox.fail(tx, row, _text(error), after=after)
             except Exception as trouble:
                 why = _text(trouble)

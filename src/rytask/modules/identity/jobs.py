@@ -7,7 +7,7 @@ from rytask.modules.identity import sign_in
 from rytask.modules.identity.queries import credentials
 from rytask.platform.ids import OrgId
 from rytask.platform.jobs import Tools, every, job
-from rytask.platform.post import Letter, post
+from rytask.platform.link_mail import LinkMail, send_link_mail
 
 
 @job("identity.send_link", attempts=10)
@@ -27,9 +27,9 @@ async def send_link(tools: Tools, org_id: OrgId, link_id: UUID) -> None:
             "somebody asked for a new password for your account. If it was you, choose one within"
             " an hour. If not, there is nothing to do:"
         )
-    await post(
+    await send_link_mail(
         tools,
-        Letter(
+        LinkMail(
             id=link.id,
             to=link.email,
             subject=f"{subject} for RyTask",

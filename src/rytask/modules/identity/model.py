@@ -94,7 +94,7 @@ class CreatedToken(ApiToken, frozen=True, rename="camel"):
     secret: str
 
 
-class Door(msgspec.Struct, frozen=True):
+class SessionContext(msgspec.Struct, frozen=True):
     """What it takes to let somebody in, and where they come from."""
 
     bearers: Bearers
@@ -118,7 +118,7 @@ class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
     notify_at: str
 
 
-class Knock(msgspec.Struct, frozen=True):
+class StoredCredentials(msgspec.Struct, frozen=True):
     """Whom an e-mail address belongs to, if anybody, and whether it is locked from this address."""
 
     locked_until: datetime | None
@@ -127,7 +127,7 @@ class Knock(msgspec.Struct, frozen=True):
     password_hash: str | None
 
 
-class Standing(msgspec.Struct, frozen=True):
+class ActiveMember(msgspec.Struct, frozen=True):
     """An active member, as a session needs them."""
 
     id: UserId
@@ -139,7 +139,7 @@ class Standing(msgspec.Struct, frozen=True):
     workspace_id: UUID
 
 
-class KeptSession(msgspec.Struct, frozen=True):
+class StoredSession(msgspec.Struct, frozen=True):
     """A refresh token as it is kept."""
 
     id: UUID
@@ -184,7 +184,7 @@ class Link(msgspec.Struct, frozen=True):
     name: str
 
 
-class Tried(msgspec.Struct, frozen=True):
+class AttemptCount(msgspec.Struct, frozen=True):
     """How often something was tried lately, and until when no more is let through."""
 
     times: int

@@ -1,4 +1,4 @@
-"""The HTTP routes of identity. What a session needs is gathered in a `Door`."""
+"""The HTTP routes of identity. What a session needs is gathered in a `SessionContext`."""
 
 from rytask.modules.identity import service, sign_in
 from rytask.modules.identity.model import (
@@ -45,7 +45,7 @@ async def login(
     return await sign_in.sign_in(
         work,
         passwords,
-        sign_in.door(bearers, settings, request),
+        sign_in.session_context(bearers, settings, request),
         email=data.email,
         password=data.password,
     )
@@ -62,7 +62,9 @@ async def refresh(
     A refresh token is good once. Within ten seconds it gives the same successor again; presented
     later, its session is ended.
     """
-    return await sign_in.refresh(work, sign_in.door(bearers, settings, request), data.refresh_token)
+    return await sign_in.refresh(
+        work, sign_in.session_context(bearers, settings, request), data.refresh_token
+    )
 
 
 @routes.route(
@@ -126,7 +128,7 @@ async def change_password(
         ctx,
         work,
         passwords,
-        sign_in.door(bearers, settings, request),
+        sign_in.session_context(bearers, settings, request),
         current=data.current_password,
         new=data.new_password,
         revoke_tokens=data.revoke_tokens,

@@ -5,13 +5,15 @@ from functools import cache
 from typing import Literal
 from zoneinfo import available_timezones
 
-from rytask.modules.identity.model import KeptSession
+from rytask.modules.identity.model import StoredSession
 
 GRACE = timedelta(seconds=10)
 """A client that lost the answer to a refresh may ask again within this, and gets the same one."""
 
 
-def judge(session: KeptSession, now: datetime) -> Literal["rotate", "repeat", "reused", "over"]:
+def judge_refresh(
+    session: StoredSession, now: datetime
+) -> Literal["rotate", "repeat", "reused", "over"]:
     """What to do with a refresh token that was presented."""
     if session.revoked_at is not None or session.expires_at <= now:
         return "over"

@@ -31,8 +31,8 @@ from rytask.modules.identity.model import (
 )
 from rytask.modules.identity.queries import accounts, api_tokens, credentials
 from rytask.modules.identity.schemas import ProfileBody, TokenBody
-from rytask.modules.identity.sign_in import door as door
 from rytask.modules.identity.sign_in import send_link as send_link
+from rytask.modules.identity.sign_in import session_context as session_context
 from rytask.modules.identity.sign_in import start_session as start_session
 from rytask.platform import auth, crypto, patch
 from rytask.platform.auth import LookUp, permissions
@@ -47,7 +47,7 @@ from rytask.platform.errors import (
 from rytask.platform.ids import UserId, new_id
 from rytask.platform.work import Actor, OrgRole, Reading, Work, Writing
 
-_USED_AGAIN = timedelta(minutes=1)
+_LAST_USED_PRECISION = timedelta(minutes=1)
 
 
 class EmailTaken(Conflict):
@@ -61,7 +61,7 @@ async def profile(ctx: Reading) -> Profile:
 async def change_profile(ctx: Writing, body: ProfileBody) -> Profile:
     """Change what is given."""
     before = await accounts.profile(ctx.db, ctx.org_id, ctx.actor.me)
-    given = patch.given(body)
+    given = patch.sent_fields(body)
     if given.get("timezone") is not None and not rules.is_zone(given["timezone"]):
         raise Invalid(
             "There is no such time zone: use a name such as Europe/Berlin.",
@@ -149,11 +149,11 @@ def pat_reader(work: Work) -> LookUp:
         token = await api_tokens.in_use(work.database.reader, crypto.digest(secret), now)
         if token is None:
             return None
-        if token.last_used_at is None or token.last_used_at <= now - _USED_AGAIN:
+        if token.last_used_at is None or token.last_used_at <= now - _LAST_USED_PRECISION:
             with suppress(Unavailable):
                 async with work.database.transaction() as tx:
                     await api_tokens.mark_used(tx, token.org_id, token.id, now)
-        return _bearer_of(token)
+        return _actor_of(token)
 
     return look_up
 
@@ -191,7 +191,7 @@ async def account_of(ctx: Reading, email: str) -> Membership | None:
     return None if row is None else _membership(row)
 
 
-async def join(ctx: Writing, newcomer: Newcomer) -> None:
+async def create_account(ctx: Writing, newcomer: Newcomer) -> None:
     """Make an account. Raises EmailTaken."""
     try:
         await accounts.insert_user(ctx.db, ctx.org_id, newcomer, ctx.now)
@@ -202,9 +202,9 @@ async def join(ctx: Writing, newcomer: Newcomer) -> None:
     ctx.record(UserRegistered(subject_id=newcomer.id, role=newcomer.role))
 
 
-async def come_back(ctx: Writing, newcomer: Newcomer) -> None:
+async def reactivate(ctx: Writing, newcomer: Newcomer) -> None:
     """Let somebody who had been removed in again, with a new password. Raises EmailTaken."""
-    if not await accounts.reopen(ctx.db, ctx.org_id, newcomer, ctx.now):
+    if not await accounts.reactivate(ctx.db, ctx.org_id, newcomer, ctx.now):
         raise EmailTaken("This e-mail address has an account already: sign in.")
     ctx.record(MemberReturned(subject_id=newcomer.id, role=newcomer.role))
 
@@ -231,7 +231,7 @@ async def close_accounts(ctx: Writing) -> None:
     await auth.revoke(ctx.db, ctx.org_id)
 
 
-def _bearer_of(token: TokenInUse) -> Actor:
+def _actor_of(token: TokenInUse) -> Actor:
     scopes = tuple(token.scopes)
     return Actor(
         org_id=token.org_id,

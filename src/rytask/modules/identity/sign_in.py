@@ -19,14 +19,14 @@ from rytask.modules.identity.events import (
     TokenRevoked,
 )
 from rytask.modules.identity.model import (
+    ActiveMember,
     AuthResult,
-    Door,
-    Knock,
     Link,
     Purpose,
     Session,
+    SessionContext,
     SessionId,
-    Standing,
+    StoredCredentials,
     User,
 )
 from rytask.modules.identity.queries import accounts, api_tokens, credentials
@@ -44,29 +44,31 @@ from rytask.platform.ids import OrgId, UserId, new_id
 from rytask.platform.settings import Settings
 from rytask.platform.work import Actor, Reading, Work, Writing, system
 
-_NOWHERE = OrgId(UUID(int=0))
+_NO_ORG = OrgId(UUID(int=0))
 _PREFIX: dict[Purpose, str] = {"EMAIL_VERIFY": "rytask_ver_", "PASSWORD_RESET": "rytask_rst_"}
-_GOOD_FOR: dict[Purpose, timedelta] = {
+_LINK_LIFETIME: dict[Purpose, timedelta] = {
     "EMAIL_VERIFY": timedelta(hours=48),
     "PASSWORD_RESET": timedelta(hours=1),
 }
-_LINKS, _LINKS_WINDOW = 5, timedelta(minutes=15)
+_MAX_LINKS, _LINKS_WINDOW = 5, timedelta(minutes=15)
 
 
 class WrongCredentials(Unauthenticated):
     code = "auth.invalid_credentials"
 
 
-def door(bearers: Bearers, settings: Settings, request: Request) -> Door:
-    """The door that a request stands before."""
+def session_context(bearers: Bearers, settings: Settings, request: Request) -> SessionContext:
+    """Gather what a session for this request needs."""
     agent = request.header(b"user-agent")
-    return Door(bearers, settings, request.ip, request.network, agent[:200] if agent else None)
+    return SessionContext(
+        bearers, settings, request.ip, request.network, agent[:200] if agent else None
+    )
 
 
 async def sign_in(
     work: Work,
     passwords: Passwords,
-    door: Door,
+    session_context: SessionContext,
     *,
     email: str,
     password: str,
@@ -77,62 +79,66 @@ async def sign_in(
     for one e-mail from one address, nothing is accepted for that pair for a while.
     """
     email = email.strip()
-    knock = await _admit(work, passwords, door, email=email, password=password)
-    better = None
-    if passwords.needs_rehash(cast("str", knock.password_hash)):
-        better = await passwords.hash(password)
-    async with work.writing(_by(knock)) as ctx:
-        locked_until = await credentials.forget_tries(ctx.db, email, door.network)
+    stored = await _check_password(work, passwords, session_context, email=email, password=password)
+    new_hash = None
+    if passwords.needs_rehash(cast("str", stored.password_hash)):
+        new_hash = await passwords.hash(password)
+    async with work.writing(_actor_of(stored)) as ctx:
+        locked_until = await credentials.clear_attempts(ctx.db, email, session_context.network)
         if locked_until and locked_until > ctx.now:
             raise _locked(locked_until, ctx.now)
-        standing = await credentials.standing(ctx.db, ctx.org_id, ctx.actor.me)
-        if standing is None or standing.password_hash != knock.password_hash:
-            raise _wrong()
-        result = await _start(ctx, standing, door)
-    if better:
+        member = await credentials.lock_active_member(ctx.db, ctx.org_id, ctx.actor.me)
+        if member is None or member.password_hash != stored.password_hash:
+            raise _wrong_credentials()
+        result = await _new_session(ctx, member, session_context)
+    if new_hash:
         # Apart: the session's transaction shares its lock on the person with other sign-ins.
         async with work.database.transaction() as tx:
             await credentials.replace_password(
-                tx, ctx.org_id, ctx.actor.me, knock.password_hash, better
+                tx, ctx.org_id, ctx.actor.me, stored.password_hash, new_hash
             )
     return result
 
 
-async def start_session(ctx: Writing, user_id: UserId, door: Door) -> AuthResult:
+async def start_session(
+    ctx: Writing, user_id: UserId, session_context: SessionContext
+) -> AuthResult:
     """Start a session for somebody who has just proved who they are."""
-    standing = await credentials.standing(ctx.db, ctx.org_id, user_id)
-    if standing is None:
-        raise _wrong()
-    return await _start(ctx, standing, door)
+    member = await credentials.lock_active_member(ctx.db, ctx.org_id, user_id)
+    if member is None:
+        raise _wrong_credentials()
+    return await _new_session(ctx, member, session_context)
 
 
-async def refresh(work: Work, door: Door, token: str) -> AuthResult:
+async def refresh(work: Work, session_context: SessionContext, token: str) -> AuthResult:
     """Exchange a refresh token for its successor and a new access token.
 
     Presented again within ten seconds (or at the same time), it gives the same successor. Later,
     somebody else has it too: the whole session is ended.
     """
-    known = None
+    stored = None
     if crypto.token_ok(token):
-        known = await credentials.session(work.database.reader, crypto.digest(token))
-    if known is None:
-        raise _over()
+        stored = await credentials.session(work.database.reader, crypto.digest(token))
+    if stored is None:
+        raise _session_over()
     result = None
-    async with work.writing(_acting(known.org_id, known.user_id)) as ctx:
-        standing = await credentials.standing(ctx.db, ctx.org_id, known.user_id)
-        session = await credentials.lock_session(ctx.db, ctx.org_id, known.id)
-        verdict = rules.judge(session, ctx.now)
-        if standing is None or verdict == "over":
-            raise _over()
+    async with work.writing(_actor_signing_in(stored.org_id, stored.user_id)) as ctx:
+        member = await credentials.lock_active_member(ctx.db, ctx.org_id, stored.user_id)
+        session = await credentials.lock_session(ctx.db, ctx.org_id, stored.id)
+        verdict = rules.judge_refresh(session, ctx.now)
+        if member is None or verdict == "over":
+            raise _session_over()
         if verdict == "reused":
-            await _end_sessions(ctx, known.user_id, only=session.family_id)
-            ctx.record(RefreshReused(subject_id=known.user_id, session_id=session.family_id))
+            await _end_sessions(ctx, stored.user_id, only=session.family_id)
+            ctx.record(RefreshReused(subject_id=stored.user_id, session_id=session.family_id))
         else:
-            following = crypto.successor(door.settings.signing_secret, token)
+            following = crypto.successor(session_context.settings.signing_secret, token)
             if verdict == "rotate":
                 await credentials.mark_rotated(ctx.db, ctx.org_id, session.id, ctx.now)
-                await _keep(ctx, known.user_id, session.family_id, following, door)
-            result = _result(ctx, standing, session.family_id, following, door)
+                await _store_session(
+                    ctx, stored.user_id, session.family_id, following, session_context
+                )
+            result = _auth_result(ctx, member, session.family_id, following, session_context)
     if result is None:
         raise Unauthenticated(
             "This refresh token was used before, so its session was ended. Sign in again.",
@@ -163,7 +169,7 @@ async def change_password(
     ctx: Reading,
     work: Work,
     passwords: Passwords,
-    door: Door,
+    session_context: SessionContext,
     *,
     current: str,
     new: str,
@@ -171,14 +177,16 @@ async def change_password(
 ) -> None:
     """Set a new password, given the current one, and end the person's other sessions."""
     me = await accounts.profile(ctx.db, ctx.org_id, ctx.actor.me)
-    knock = await _admit(work, passwords, door, email=me.email, password=current)
+    stored = await _check_password(
+        work, passwords, session_context, email=me.email, password=current
+    )
     hashed = await passwords.hash(new)
     async with work.writing(ctx.actor) as writing:
         if not await credentials.replace_password(
-            writing.db, ctx.org_id, me.id, knock.password_hash, hashed
+            writing.db, ctx.org_id, me.id, stored.password_hash, hashed
         ):
-            raise _wrong()
-        await credentials.forget_tries(writing.db, me.email, door.network)
+            raise _wrong_credentials()
+        await credentials.clear_attempts(writing.db, me.email, session_context.network)
         await _end_sessions(writing, me.id, but=ctx.actor.session_id)
         if revoke_tokens:
             await _revoke_tokens(writing, me.id)
@@ -192,11 +200,11 @@ async def request_link(work: Work, settings: Settings, email: str, purpose: Purp
     """
     email = email.strip()
     addressee = await credentials.addressee(work.database.reader, email)
-    async with work.writing(system(addressee.org_id if addressee else _NOWHERE)) as ctx:
-        tried = await credentials.count_try(
-            ctx.db, email, purpose, ctx.now, most=_LINKS, window=_LINKS_WINDOW
+    async with work.writing(system(addressee.org_id if addressee else _NO_ORG)) as ctx:
+        attempts = await credentials.count_attempt(
+            ctx.db, email, purpose, ctx.now, most=_MAX_LINKS, window=_LINKS_WINDOW
         )
-        if addressee is None or tried.times > _LINKS:
+        if addressee is None or attempts.times > _MAX_LINKS:
             return
         if purpose == "PASSWORD_RESET" or not addressee.email_verified:
             await send_link(ctx, settings, addressee.user_id, purpose)
@@ -213,7 +221,7 @@ async def send_link(ctx: Writing, settings: Settings, user_id: UserId, purpose: 
         purpose,
         crypto.digest(secret_of(settings, link_id, purpose)),
         ctx.now,
-        _GOOD_FOR[purpose],
+        _LINK_LIFETIME[purpose],
     )
     ctx.enqueue("identity.send_link", link_id)
 
@@ -226,7 +234,7 @@ def secret_of(settings: Settings, link_id: UUID, purpose: Purpose) -> str:
 async def verify_email(work: Work, token: str) -> None:
     """Mark the address that a link was mailed to as verified. Raises Gone."""
     link = await _link(work, token, "EMAIL_VERIFY")
-    async with work.writing(_acting(link.org_id, link.user_id)) as ctx:
+    async with work.writing(_actor_signing_in(link.org_id, link.user_id)) as ctx:
         if not await credentials.consume(ctx.db, link, ctx.now):
             raise _gone()
         if await credentials.verify_email(ctx.db, ctx.org_id, link.user_id, ctx.now):
@@ -239,13 +247,13 @@ async def reset_password(
     """Set a new password by a mailed link, and end all sessions. Raises Gone."""
     link = await _link(work, token, "PASSWORD_RESET")
     hashed = await passwords.hash(new)
-    async with work.writing(_acting(link.org_id, link.user_id)) as ctx:
+    async with work.writing(_actor_signing_in(link.org_id, link.user_id)) as ctx:
         if not await credentials.consume(ctx.db, link, ctx.now):
             raise _gone()
         email = await credentials.reset_password(ctx.db, ctx.org_id, link.user_id, hashed, ctx.now)
         if email is None:
             raise _gone()
-        await credentials.forget_all_tries(ctx.db, email)
+        await credentials.clear_all_attempts(ctx.db, email)
         await _end_sessions(ctx, link.user_id)
         if revoke_tokens:
             await _revoke_tokens(ctx, link.user_id)
@@ -263,49 +271,61 @@ async def _link(work: Work, token: str, purpose: Purpose) -> Link:
     return link
 
 
-async def _admit(
+async def _check_password(
     work: Work,
     passwords: Passwords,
-    door: Door,
+    session_context: SessionContext,
     *,
     email: str,
     password: str,
-) -> Knock:
+) -> StoredCredentials:
     """Whose password it is. Counts failures, and refuses while too many were counted."""
-    knock = await credentials.knock(work.database.reader, email, door.network)
-    if knock.locked_until and knock.locked_until > work.clock():
-        raise _locked(knock.locked_until, work.clock())
-    if await passwords.verify(knock.password_hash, password):
-        return knock
-    async with work.writing(system(knock.org_id or _NOWHERE)) as ctx:
-        tried = await credentials.count_try(
+    stored = await credentials.find_credentials(
+        work.database.reader, email, session_context.network
+    )
+    if stored.locked_until and stored.locked_until > work.clock():
+        raise _locked(stored.locked_until, work.clock())
+    if await passwords.verify(stored.password_hash, password):
+        return stored
+    async with work.writing(system(stored.org_id or _NO_ORG)) as ctx:
+        attempts = await credentials.count_attempt(
             ctx.db,
             email,
-            door.network,
+            session_context.network,
             ctx.now,
-            most=door.settings.login_max_failures,
-            window=timedelta(seconds=door.settings.login_lockout_seconds),
+            most=session_context.settings.login_max_failures,
+            window=timedelta(seconds=session_context.settings.login_lockout_seconds),
         )
-        if knock.user_id and tried.locked_until and tried.times == door.settings.login_max_failures:
+        if (
+            stored.user_id
+            and attempts.locked_until
+            and attempts.times == session_context.settings.login_max_failures
+        ):
             ctx.record(
-                LockedOut(subject_id=knock.user_id, address=door.ip, until=tried.locked_until)
+                LockedOut(
+                    subject_id=stored.user_id,
+                    address=session_context.ip,
+                    until=attempts.locked_until,
+                )
             )
-    raise _wrong()
+    raise _wrong_credentials()
 
 
-async def _start(ctx: Writing, standing: Standing, door: Door) -> AuthResult:
+async def _new_session(
+    ctx: Writing, member: ActiveMember, session_context: SessionContext
+) -> AuthResult:
     family_id, token = SessionId(new_id()), crypto.token("rytask_ref_")
-    await _keep(ctx, standing.id, family_id, token, door)
-    ctx.record(SessionStarted(subject_id=standing.id, session_id=family_id))
-    return _result(ctx, standing, family_id, token, door)
+    await _store_session(ctx, member.id, family_id, token, session_context)
+    ctx.record(SessionStarted(subject_id=member.id, session_id=family_id))
+    return _auth_result(ctx, member, family_id, token, session_context)
 
 
-async def _keep(
+async def _store_session(
     ctx: Writing,
     user_id: UserId,
     family_id: SessionId,
     token: str,
-    door: Door,
+    session_context: SessionContext,
 ) -> None:
     await credentials.insert_session(
         ctx.db,
@@ -313,34 +333,37 @@ async def _keep(
         user_id,
         family_id,
         crypto.digest(token),
-        door,
+        session_context,
         ctx.now,
-        timedelta(seconds=door.settings.refresh_token_ttl_seconds),
+        timedelta(seconds=session_context.settings.refresh_token_ttl_seconds),
     )
 
 
-def _result(
+def _auth_result(
     ctx: Writing,
-    standing: Standing,
+    member: ActiveMember,
     family_id: SessionId,
     token: str,
-    door: Door,
+    session_context: SessionContext,
 ) -> AuthResult:
     """The answer. Its access token is made before the commit, so a removal that waits for our lock
     on the membership takes its time after it, and covers it.
     """
     actor = Actor(
         org_id=ctx.org_id,
-        user_id=standing.id,
-        role=standing.role,
-        permissions=PERMISSIONS_OF[standing.role],
-        workspace_id=standing.workspace_id,
+        user_id=member.id,
+        role=member.role,
+        permissions=PERMISSIONS_OF[member.role],
+        workspace_id=member.workspace_id,
         session_id=family_id,
         source="WEB",
     )
-    user = User(standing.id, standing.email, standing.name, standing.email_verified)
+    user = User(member.id, member.email, member.name, member.email_verified)
     return AuthResult(
-        door.bearers.issue(actor), token, door.settings.access_token_ttl_seconds, user
+        session_context.bearers.issue(actor),
+        token,
+        session_context.settings.access_token_ttl_seconds,
+        user,
     )
 
 
@@ -361,13 +384,13 @@ async def _revoke_tokens(ctx: Writing, user_id: UserId) -> None:
         ctx.record(TokenRevoked(subject_id=token.id, name=token.name))
 
 
-def _acting(org_id: OrgId, user_id: UserId) -> Actor:
+def _actor_signing_in(org_id: OrgId, user_id: UserId) -> Actor:
     """Somebody at the door: known, but not let in yet."""
     return Actor(org_id=org_id, user_id=user_id, role="GUEST", permissions=frozenset())
 
 
-def _by(knock: Knock) -> Actor:
-    return _acting(cast("OrgId", knock.org_id), cast("UserId", knock.user_id))
+def _actor_of(stored: StoredCredentials) -> Actor:
+    return _actor_signing_in(cast("OrgId", stored.org_id), cast("UserId", stored.user_id))
 
 
 def _locked(until: datetime, now: datetime) -> TooMany:
@@ -379,11 +402,11 @@ def _locked(until: datetime, now: datetime) -> TooMany:
     )
 
 
-def _wrong() -> WrongCredentials:
+def _wrong_credentials() -> WrongCredentials:
     return WrongCredentials("This e-mail address and password do not go together.")
 
 
-def _over() -> Unauthenticated:
+def _session_over() -> Unauthenticated:
     return Unauthenticated("This session is over. Sign in again.", code="auth.refresh_invalid")
 
 

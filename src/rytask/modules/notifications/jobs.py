@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from rytask.modules.notifications import queries, rules
-from rytask.modules.notifications.model import ItemNews, Notice
+from rytask.modules.notifications.model import ItemPayload, Notice
 from rytask.platform.jobs import Tools, every, transactional
 from rytask.platform.work import Writing
 
@@ -28,12 +28,12 @@ async def scan(ctx: Writing, org_id: UUID) -> None:
     Each person is told once per local day, in the transaction that says so, however many workers
     scan at the same time. Who is left over is told by another such job.
     """
-    persons = await queries.claim(ctx.db, ctx.org_id, rules.local_times(ctx.now), _PERSONS)
+    persons = await queries.claim_scans(ctx.db, ctx.org_id, rules.local_times(ctx.now), _PERSONS)
     if not persons:
         return
     notices = [_notice(due) for due in await queries.due(ctx.db, ctx.org_id, persons)]
     if notices:
-        await queries.tell(ctx.db, ctx.org_id, notices, ctx.now)
+        await queries.insert_notices(ctx.db, ctx.org_id, notices, ctx.now)
     if len(persons) == _PERSONS:
         ctx.enqueue("notifications.scan", org_id)
 
@@ -45,7 +45,7 @@ def _notice(due: queries.Due) -> Notice:
         entity_type="work_item",
         entity_id=due.item_id,
         project_id=due.project_id,
-        payload=ItemNews(
+        payload=ItemPayload(
             key=due.key,
             title=due.title,
             project_id=due.project_id,

@@ -40,7 +40,7 @@ class Named(msgspec.Struct, frozen=True):
     name: str | None
 
 
-class ItemNews(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class ItemPayload(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The payload of what concerns a work item. `from` and `to` are statuses."""
 
     key: str

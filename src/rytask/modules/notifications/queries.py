@@ -112,7 +112,7 @@ async def read_all(tx: Tx, actor: Actor, now: datetime) -> int:
     )
 
 
-async def tell(tx: Tx, org_id: OrgId, notices: Sequence[Notice], now: datetime) -> None:
+async def insert_notices(tx: Tx, org_id: OrgId, notices: Sequence[Notice], now: datetime) -> None:
     """Write notices into the inboxes, each once, as `Notice` promises."""
     await tx.execute(
         "INSERT INTO notifications (org_id, created_at, id, recipient_id, type, entity_type,"
@@ -138,7 +138,7 @@ async def tell(tx: Tx, org_id: OrgId, notices: Sequence[Notice], now: datetime) 
     )
 
 
-class Concerned(msgspec.Struct, frozen=True):
+class Recipient(msgspec.Struct, frozen=True):
     """Somebody whom an item concerns, who can see it now; and what there is to say about it."""
 
     user_id: UserId
@@ -150,19 +150,19 @@ class Concerned(msgspec.Struct, frozen=True):
     status_name: str | None
 
 
-async def concerned(
+async def recipients(
     db: Reader,
     org_id: OrgId,
     item_id: UUID,
     actor_id: UserId | None,
     status_id: UUID | None = None,
-) -> list[Concerned]:
+) -> list[Recipient]:
     """The assignee and the watchers of an item that is not in the trash, without the actor.
 
     `status_name` is that of the status which is asked for, if there is such a one.
     """
     return await db.all(
-        Concerned,
+        Recipient,
         "WITH persons AS ("
         "  SELECT assignee_id AS user_id FROM work_items WHERE org_id = $1 AND id = $2"
         "  UNION"
@@ -196,7 +196,7 @@ async def admins(db: Reader, org_id: OrgId, but: UserId | None) -> list[UserId]:
     )
 
 
-async def archive_what_is_not_due(tx: Tx, org_id: OrgId, item_id: UUID, now: datetime) -> None:
+async def archive_stale_due_notices(tx: Tx, org_id: OrgId, item_id: UUID, now: datetime) -> None:
     """Archive what nobody has read yet about a due date that an item has not any more.
 
     That is so when it is done, in the trash, or due on another day.
@@ -244,19 +244,19 @@ async def orgs_to_scan(db: Reader, local_times: Mapping[str, datetime]) -> list[
     return await db.values(f"SELECT DISTINCT u.org_id {_DUE_PERSONS}", *_clocks(local_times))
 
 
-class Scanned(msgspec.Struct, frozen=True):
+class ClaimedScan(msgspec.Struct, frozen=True):
     """Somebody who is told today what is due, and which day that is."""
 
     user_id: UserId
     today: date
 
 
-async def claim(
+async def claim_scans(
     tx: Tx, org_id: OrgId, local_times: Mapping[str, datetime], limit: int
-) -> list[Scanned]:
+) -> list[ClaimedScan]:
     """Mark some of those who have to be told as told today. Each is given to one caller only."""
     return await tx.all(
-        Scanned,
+        ClaimedScan,
         "INSERT INTO notification_scans AS s (org_id, user_id, scanned_on)"
         f" SELECT u.org_id, u.id, local.day {_DUE_PERSONS} AND u.org_id = $4"
         " ORDER BY u.id LIMIT $5"
@@ -283,7 +283,7 @@ class Due(msgspec.Struct, frozen=True):
     project_name: str
 
 
-async def due(db: Reader, org_id: OrgId, scanned: Sequence[Scanned]) -> list[Due]:
+async def due(db: Reader, org_id: OrgId, scanned: Sequence[ClaimedScan]) -> list[Due]:
     """What these people have not been told yet, of the open items that they can see.
 
     Due soon: on that day or the two after it, once for each due date. Overdue: once in each week

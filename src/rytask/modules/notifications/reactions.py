@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from rytask.modules.notifications import queries, rules
-from rytask.modules.notifications.model import ItemNews, Kind, Named, Notice
+from rytask.modules.notifications.model import ItemPayload, Kind, Named, Notice
 from rytask.modules.work_items.events import (
     ItemAssigned,
     ItemChanged,
@@ -11,16 +11,16 @@ from rytask.modules.work_items.events import (
     ItemStatusChanged,
     ItemTrashed,
 )
-from rytask.platform.events import Recorded
+from rytask.platform.events import RecordedFact
 from rytask.platform.reactions import on
 from rytask.platform.work import Writing
 
 
 @on(ItemAssigned)
-async def tell_the_assignee(ctx: Writing, recorded: Recorded, fact: ItemAssigned) -> None:
+async def notify_assignee(ctx: Writing, recorded: RecordedFact, fact: ItemAssigned) -> None:
     """Tell who got an item, unless they took it themselves or have it no longer."""
-    persons = await queries.concerned(ctx.db, ctx.org_id, fact.subject_id, recorded.actor_id)
-    await _tell(
+    persons = await queries.recipients(ctx.db, ctx.org_id, fact.subject_id, recorded.actor_id)
+    await _notify(
         ctx,
         [
             _notice("ASSIGNED", person, recorded, fact)
@@ -31,12 +31,12 @@ async def tell_the_assignee(ctx: Writing, recorded: Recorded, fact: ItemAssigned
 
 
 @on(ItemStatusChanged)
-async def tell_who_follows(ctx: Writing, recorded: Recorded, fact: ItemStatusChanged) -> None:
+async def notify_followers(ctx: Writing, recorded: RecordedFact, fact: ItemStatusChanged) -> None:
     """Tell the assignee and the watchers, except whoever did it, of an item's new status."""
-    persons = await queries.concerned(
+    persons = await queries.recipients(
         ctx.db, ctx.org_id, fact.subject_id, recorded.actor_id, fact.from_id
     )
-    await _tell(
+    await _notify(
         ctx,
         [
             _notice(
@@ -50,35 +50,37 @@ async def tell_who_follows(ctx: Writing, recorded: Recorded, fact: ItemStatusCha
             for person in persons
         ],
     )
-    await _forget_due(ctx, fact.subject_id)
+    await _archive_stale_due(ctx, fact.subject_id)
 
 
 @on(ItemChanged)
-async def forget_the_old_date(ctx: Writing, recorded: Recorded, fact: ItemChanged) -> None:
+async def archive_after_date_change(
+    ctx: Writing, recorded: RecordedFact, fact: ItemChanged
+) -> None:
     """Archive what nobody has read yet about a date that is not the item's any more."""
     if any(change.field == "dueDate" for change in fact.changes):
-        await _forget_due(ctx, fact.subject_id)
+        await _archive_stale_due(ctx, fact.subject_id)
 
 
 @on(ItemTrashed)
-async def forget_what_is_gone(ctx: Writing, recorded: Recorded, fact: ItemTrashed) -> None:
+async def archive_after_trash(ctx: Writing, recorded: RecordedFact, fact: ItemTrashed) -> None:
     """Archive what nobody has read yet about the date of an item that is in the trash."""
-    await _forget_due(ctx, fact.subject_id)
+    await _archive_stale_due(ctx, fact.subject_id)
 
 
-async def _forget_due(ctx: Writing, item_id: UUID) -> None:
-    await queries.archive_what_is_not_due(ctx.db, ctx.org_id, item_id, ctx.now)
+async def _archive_stale_due(ctx: Writing, item_id: UUID) -> None:
+    await queries.archive_stale_due_notices(ctx.db, ctx.org_id, item_id, ctx.now)
 
 
-async def _tell(ctx: Writing, notices: list[Notice]) -> None:
+async def _notify(ctx: Writing, notices: list[Notice]) -> None:
     if notices:
-        await queries.tell(ctx.db, ctx.org_id, notices, ctx.now)
+        await queries.insert_notices(ctx.db, ctx.org_id, notices, ctx.now)
 
 
 def _notice(
     kind: Kind,
-    person: queries.Concerned,
-    recorded: Recorded,
+    person: queries.Recipient,
+    recorded: RecordedFact,
     fact: ItemFact,
     *,
     before: Named | None = None,
@@ -91,7 +93,7 @@ def _notice(
         entity_id=fact.subject_id,
         project_id=person.project_id,
         actor_id=recorded.actor_id,
-        payload=ItemNews(
+        payload=ItemPayload(
             key=fact.key,
             title=fact.title,
             project_id=person.project_id,

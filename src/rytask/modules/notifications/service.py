@@ -46,7 +46,7 @@ async def read_all(ctx: Writing) -> Count:
     return Count(read)
 
 
-async def tell_admins(
+async def notify_admins(
     ctx: Writing,
     kind: Kind,
     payload: msgspec.Struct,
@@ -60,7 +60,7 @@ async def tell_admins(
     `key` says what about: under the same one, each is told once.
     """
     me = ctx.actor.user_id
-    await queries.tell(
+    await queries.insert_notices(
         ctx.db,
         ctx.org_id,
         [

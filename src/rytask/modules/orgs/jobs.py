@@ -7,7 +7,7 @@ from rytask.modules.orgs import joining, queries
 from rytask.modules.orgs.model import InviteId
 from rytask.platform.ids import OrgId
 from rytask.platform.jobs import Tools, every, job
-from rytask.platform.post import Letter, post
+from rytask.platform.link_mail import LinkMail, send_link_mail
 
 
 @job("orgs.send_invite", attempts=10)
@@ -19,9 +19,9 @@ async def send_invite(tools: Tools, org_id: OrgId, invite_id: UUID) -> None:
     )
     if invite is None or invite.email is None:
         return
-    await post(
+    await send_link_mail(
         tools,
-        Letter(
+        LinkMail(
             id=invite.id,
             to=invite.email,
             subject=f"Join {invite.organization_name} on RyTask",

@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 
 from rytask.modules.identity import service as identity
-from rytask.modules.identity.model import AuthResult, Door, Newcomer
+from rytask.modules.identity.model import AuthResult, Newcomer, SessionContext
 from rytask.modules.orgs import queries, rules
 from rytask.modules.orgs.events import InviteAccepted, InviteCreated, InviteRevoked
 from rytask.modules.orgs.model import (
@@ -27,9 +27,11 @@ from rytask.platform.settings import Settings
 from rytask.platform.work import Actor, Reading, Work, Writing, system
 
 
-async def register(work: Work, passwords: Passwords, door: Door, body: RegisterBody) -> AuthResult:
+async def register(
+    work: Work, passwords: Passwords, session_context: SessionContext, body: RegisterBody
+) -> AuthResult:
     """Join as a member, where the organization lets everybody in."""
-    org = await _open_to_all(work.database.reader, body.organization)
+    org = await _org_open_to_all(work.database.reader, body.organization)
     hashed = await passwords.hash(body.password)
     newcomer = Newcomer(
         id=UserId(new_id()),
@@ -41,10 +43,10 @@ async def register(work: Work, passwords: Passwords, door: Door, body: RegisterB
         verified=False,
         notify_at=_settings(org).notify_at,
     )
-    async with work.writing(_joining(org.id, newcomer)) as ctx:
-        await identity.join(ctx, newcomer)
-        await identity.send_link(ctx, door.settings, newcomer.id, "EMAIL_VERIFY")
-        return await identity.start_session(ctx, newcomer.id, door)
+    async with work.writing(_actor_joining(org.id, newcomer)) as ctx:
+        await identity.create_account(ctx, newcomer)
+        await identity.send_link(ctx, session_context.settings, newcomer.id, "EMAIL_VERIFY")
+        return await identity.start_session(ctx, newcomer.id, session_context)
 
 
 async def invites(ctx: Reading) -> list[Invite]:
@@ -93,14 +95,14 @@ async def revoke_invite(ctx: Writing, invite_id: InviteId) -> None:
 
 async def invitation(work: Work, token: str) -> Invitation:
     """What an invitation says to whoever has its link. Raises Gone when it cannot be used."""
-    invite = await _open(work, token)
+    invite = await _open_invite(work, token)
     return Invitation(invite.organization_name, invite.role, invite.email)
 
 
 async def accept(
     work: Work,
     passwords: Passwords,
-    door: Door,
+    session_context: SessionContext,
     token: str,
     body: AcceptBody,
     visitor: Actor | None,
@@ -109,8 +111,8 @@ async def accept(
 
     Somebody who was removed comes back with their old account, if the invitation names its address.
     """
-    invite = await _open(work, token)
-    name, email, password = _introduced(invite, body, visitor)
+    invite = await _open_invite(work, token)
+    name, email, password = _name_and_password(invite, body, visitor)
     account = await identity.account_of(work.reading(system(invite.org_id)), email)
     returns = account is not None and account.deactivated_at is not None and invite.email
     newcomer = Newcomer(
@@ -123,17 +125,17 @@ async def accept(
         verified=invite.email is not None,
         notify_at=_settings(invite).notify_at,
     )
-    async with work.writing(_joining(invite.org_id, newcomer)) as ctx:
+    async with work.writing(_actor_joining(invite.org_id, newcomer)) as ctx:
         if not await queries.accept_invite(ctx.db, ctx.org_id, invite.id, ctx.now):
             raise _gone()
         if returns:
-            await identity.come_back(ctx, newcomer)
+            await identity.reactivate(ctx, newcomer)
         else:
-            await identity.join(ctx, newcomer)
+            await identity.create_account(ctx, newcomer)
         if not newcomer.verified:
-            await identity.send_link(ctx, door.settings, newcomer.id, "EMAIL_VERIFY")
+            await identity.send_link(ctx, session_context.settings, newcomer.id, "EMAIL_VERIFY")
         ctx.record(InviteAccepted(subject_id=invite.id, role=invite.role))
-        return await identity.start_session(ctx, newcomer.id, door)
+        return await identity.start_session(ctx, newcomer.id, session_context)
 
 
 def secret_of(settings: Settings, invite_id: InviteId) -> str:
@@ -146,7 +148,7 @@ def link_of(settings: Settings, invite_id: InviteId) -> str:
     return f"{settings.app_base_url}/invite/{secret_of(settings, invite_id)}"
 
 
-async def _open_to_all(db: Reader, slug: str | None) -> queries.OrgRow:
+async def _org_open_to_all(db: Reader, slug: str | None) -> queries.OrgRow:
     """The organization named by its slug, or the only one, if it lets everybody in."""
     if slug is not None:
         org = await queries.org_by_slug(db, slug)
@@ -162,7 +164,7 @@ def _settings(kept: queries.OrgRow | OpenInvite) -> OrgSettings:
     return msgspec.json.decode(kept.settings, type=OrgSettings)
 
 
-async def _open(work: Work, token: str) -> OpenInvite:
+async def _open_invite(work: Work, token: str) -> OpenInvite:
     invite = None
     if crypto.token_ok(token):
         invite = await queries.open_invite(work.database.reader, crypto.digest(token), work.clock())
@@ -177,7 +179,7 @@ def _gone() -> Gone:
     )
 
 
-def _introduced(
+def _name_and_password(
     invite: OpenInvite, body: AcceptBody, visitor: Actor | None
 ) -> tuple[str, str, str]:
     """The name, the address and the password of somebody new."""
@@ -198,5 +200,5 @@ def _introduced(
     return body.name.strip(), email, body.password
 
 
-def _joining(org_id: OrgId, newcomer: Newcomer) -> Actor:
+def _actor_joining(org_id: OrgId, newcomer: Newcomer) -> Actor:
     return Actor(org_id=org_id, user_id=newcomer.id, role="GUEST", permissions=frozenset())

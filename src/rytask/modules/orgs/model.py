@@ -51,7 +51,7 @@ class Workspace(msgspec.Struct, frozen=True):
     slug: str
 
 
-class Founded(msgspec.Struct, frozen=True):
+class CreatedOrganization(msgspec.Struct, frozen=True):
     """A new organization, its first workspace and its owner."""
 
     org_id: OrgId

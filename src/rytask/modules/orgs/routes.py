@@ -42,8 +42,8 @@ async def register(
     data: RegisterBody,
 ) -> AuthResult:
     """Join as a member, where the organization lets everybody in."""
-    door = identity.door(bearers, settings, request)
-    return await joining.register(work, passwords, door, data)
+    session_context = identity.session_context(bearers, settings, request)
+    return await joining.register(work, passwords, session_context, data)
 
 
 @routes.route("GET", "/auth/whoami", permission="self", operation_id="whoami")
@@ -169,8 +169,8 @@ async def accept_invite(
     data: AcceptBody,
 ) -> AuthResult:
     """Join by an invitation. Say your `email` if the invitation names none."""
-    door = identity.door(bearers, settings, request)
-    return await joining.accept(work, passwords, door, token, data, request.actor)
+    session_context = identity.session_context(bearers, settings, request)
+    return await joining.accept(work, passwords, session_context, token, data, request.actor)
 
 
 @routes.route(

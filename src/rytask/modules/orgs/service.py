@@ -17,7 +17,7 @@ from rytask.modules.orgs.events import (
     WorkspaceRenamed,
 )
 from rytask.modules.orgs.model import (
-    Founded,
+    CreatedOrganization,
     Organization,
     OrgSettings,
     Whoami,
@@ -52,7 +52,7 @@ async def exists(db: Reader, org_id: OrgId) -> bool:
     return await queries.exists(db, org_id)
 
 
-async def found(
+async def create_organization(
     ctx: Writing,
     *,
     organization_name: str,
@@ -62,13 +62,13 @@ async def found(
     slug: str | None = None,
     workspace_id: WorkspaceId | None = None,
     owner_id: UserId | None = None,
-) -> Founded:
+) -> CreatedOrganization:
     """Found an organization, its first workspace, "Default", and its owner, who counts as verified.
 
     `ctx` is `work.writing(system(org_id))` with an id that is not used yet: it becomes that of the
     organization.
     """
-    founded = Founded(
+    founded = CreatedOrganization(
         ctx.org_id, workspace_id or WorkspaceId(new_id()), owner_id or UserId(new_id())
     )
     name = organization_name.strip()
@@ -89,7 +89,7 @@ async def found(
         verified=True,
         notify_at=OrgSettings().notify_at,
     )
-    await identity.join(ctx, owner)
+    await identity.create_account(ctx, owner)
     return founded
 
 
@@ -111,7 +111,7 @@ async def zone_of(ctx: Reading, user_id: UserId | None) -> ZoneInfo:
 async def change(ctx: Writing, body: OrgBody) -> Organization:
     """Change what is given of the name and the settings."""
     before = _organization(await queries.lock_org(ctx.db, ctx.org_id))
-    given = patch.given(body)
+    given = patch.sent_fields(body)
     name = given.pop("name", before.name)
     if "working_days" in given:
         given["working_days"] = sorted(set(given["working_days"]))

@@ -50,8 +50,8 @@ async def ensure_labels(ctx: Writing, workspace_id: UUID, names: Sequence[str]) 
 
 async def update_label(ctx: Writing, label_id: UUID, changes: LabelChanges) -> Label:
     before = await require_label(ctx, label_id)
-    after = replace(before, **patch.given(changes))
-    fields = patch.changed(before, after)
+    after = replace(before, **patch.sent_fields(changes))
+    fields = patch.changed_fields(before, after)
     if fields:
         try:
             await queries.update_label(ctx.db, ctx.org_id, after)

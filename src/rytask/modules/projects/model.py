@@ -27,7 +27,7 @@ class Project(msgspec.Struct, frozen=True, rename="camel"):
     created_at: datetime
 
 
-class Entered(Project, frozen=True):
+class ProjectWithRole(Project, frozen=True):
     """A project, and how whoever asks stands to it."""
 
     workspace_id: UUID

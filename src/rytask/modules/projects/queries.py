@@ -8,11 +8,11 @@ from uuid import UUID
 import msgspec
 
 from rytask.modules.projects.model import (
-    Entered,
     Label,
     Member,
     Project,
     ProjectRole,
+    ProjectWithRole,
     Status,
 )
 from rytask.platform.db import Reader, Tx, Where
@@ -27,7 +27,7 @@ _STATUS: LiteralString = "s.id, s.name, s.category, s.color, s.position"
 _LABEL: LiteralString = "l.id, l.name, l.color"
 
 
-class EnteredStatus(Status, frozen=True):
+class StatusWithRole(Status, frozen=True):
     """A status, its project, and how whoever asks stands to it."""
 
     project_id: ProjectId
@@ -58,13 +58,13 @@ async def projects(
     )
 
 
-async def entered(
+async def project_with_role(
     db: Reader, org_id: OrgId, project_id: ProjectId, user_id: UserId | None, *, lock: bool = False
-) -> Entered | None:
+) -> ProjectWithRole | None:
     """A project and the user's role in it; `lock` keeps others from changing it until we commit."""
     locking: LiteralString = " FOR NO KEY UPDATE OF p" if lock else ""
     return await db.maybe(
-        Entered,
+        ProjectWithRole,
         f"SELECT {_PROJECT}, p.workspace_id, m.role FROM projects p"
         "  LEFT JOIN project_members m"
         "    ON m.org_id = p.org_id AND m.project_id = p.id AND m.user_id = $3"
@@ -240,16 +240,16 @@ async def statuses(db: Reader, org_id: OrgId, project_id: ProjectId) -> list[Sta
     )
 
 
-async def entered_status(
+async def status_with_role(
     tx: Tx, org_id: OrgId, status_id: UUID, user_id: UserId | None
-) -> EnteredStatus | None:
+) -> StatusWithRole | None:
     """A status, its project locked against other changes of its statuses.
 
     The status itself is locked too, so that no item gets it meanwhile: who gives it to an item
     holds it shared.
     """
     return await tx.maybe(
-        EnteredStatus,
+        StatusWithRole,
         f"SELECT {_STATUS}, s.project_id, m.role FROM statuses s"
         "  JOIN projects p"
         "    ON p.org_id = s.org_id AND p.id = s.project_id AND p.deleted_at IS NULL"

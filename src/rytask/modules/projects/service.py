@@ -21,11 +21,11 @@ from rytask.modules.projects.labels import ensure_labels as ensure_labels
 from rytask.modules.projects.labels import require_label as require_label
 from rytask.modules.projects.model import (
     Category,
-    Entered,
     Member,
     Membership,
     Project,
     ProjectRole,
+    ProjectWithRole,
     Status,
 )
 from rytask.modules.projects.schemas import (
@@ -56,7 +56,7 @@ STARTING_STATUSES: tuple[tuple[str, Category, str], ...] = (
 _RANK: dict[ProjectRole, int] = {"VIEWER": 0, "MEMBER": 1, "ADMIN": 2}
 
 
-def enter(actor: Actor, role: ProjectRole | None, need: ProjectRole) -> None:
+def require_role(actor: Actor, role: ProjectRole | None, need: ProjectRole) -> None:
     """Let an actor with this role in a project through, or refuse.
 
     Owners and admins of the organization pass. Raises NotFound for who may not see the project,
@@ -77,10 +77,14 @@ def not_found() -> NotFound:
     return NotFound("There is no such project, or it is not shared with you.")
 
 
-async def require(ctx: Reading, project_id: ProjectId, need: ProjectRole = "VIEWER") -> Entered:
-    """The project, if the actor may enter it in this role. Refuses as `enter` does."""
-    return _through(
-        ctx, await queries.entered(ctx.db, ctx.org_id, project_id, ctx.actor.user_id), need
+async def require(
+    ctx: Reading, project_id: ProjectId, need: ProjectRole = "VIEWER"
+) -> ProjectWithRole:
+    """The project, if the actor may enter it in this role. Refuses as `require_role` does."""
+    return _require_project_role(
+        ctx,
+        await queries.project_with_role(ctx.db, ctx.org_id, project_id, ctx.actor.user_id),
+        need,
     )
 
 
@@ -149,15 +153,15 @@ async def create_project(
 
 async def update_project(ctx: Writing, project_id: ProjectId, changes: ProjectChanges) -> Project:
     """Change a project. Items of an archived project can be read, not changed."""
-    before = _public(await _change(ctx, project_id))
-    wanted = patch.given(changes)
+    before = _public(await _lock_project(ctx, project_id))
+    wanted = patch.sent_fields(changes)
     archived = wanted.pop("archived", before.archived_at is not None)
     if wanted.get("lead_id") not in (None, before.lead_id):
         await _check_lead(ctx, wanted["lead_id"])
     after = replace(
         before, **wanted, archived_at=(before.archived_at or ctx.now) if archived else None
     )
-    fields = patch.changed(before, after)
+    fields = patch.changed_fields(before, after)
     if fields:
         await queries.update_project(ctx.db, ctx.org_id, after, ctx.now)
         ctx.record(ProjectChanged(subject_id=after.id, project_id=after.id, fields=fields))
@@ -166,7 +170,7 @@ async def update_project(ctx: Writing, project_id: ProjectId, changes: ProjectCh
 
 async def delete_project(ctx: Writing, project_id: ProjectId) -> None:
     """Delete a project for good. It is gone at once, and its prefix free for another one."""
-    project = await _change(ctx, project_id)
+    project = await _lock_project(ctx, project_id)
     await queries.hide_project(ctx.db, ctx.org_id, project_id, ctx.now)
     ctx.record(
         ProjectDeleted(
@@ -194,7 +198,7 @@ async def list_members(ctx: Reading, project_id: ProjectId, query: PageQuery) ->
 
 async def add_member(ctx: Writing, project_id: ProjectId, new: NewMember) -> Membership:
     """Give a member of the organization a role in the project. Who is in it gets the new role."""
-    await _change(ctx, project_id)
+    await _lock_project(ctx, project_id)
     if not await queries.is_active(ctx.db, ctx.org_id, new.user_id):
         raise Invalid("Nobody in your organization has this user id.", code="member.unknown")
     return await _set_member(ctx, project_id, new.user_id, new.role)
@@ -204,7 +208,7 @@ async def change_member(
     ctx: Writing, project_id: ProjectId, user_id: UserId, role: ProjectRole
 ) -> Membership:
     """Change the role of somebody who is in the project."""
-    await _change(ctx, project_id)
+    await _lock_project(ctx, project_id)
     if not await queries.is_member(ctx.db, ctx.org_id, project_id, user_id):
         raise _no_member()
     return await _set_member(ctx, project_id, user_id, role)
@@ -213,7 +217,7 @@ async def change_member(
 async def remove_member(ctx: Writing, project_id: ProjectId, user_id: UserId) -> None:
     """Take somebody out of the project. Everybody may leave; they keep what is assigned to them."""
     leaving = user_id == ctx.actor.user_id
-    await _change(ctx, project_id, "VIEWER" if leaving else "ADMIN")
+    await _lock_project(ctx, project_id, "VIEWER" if leaving else "ADMIN")
     if not await queries.remove_member(ctx.db, ctx.org_id, project_id, user_id):
         raise _no_member()
     ctx.record(
@@ -228,7 +232,7 @@ async def list_statuses(ctx: Reading, project_id: ProjectId) -> list[Status]:
 
 async def create_status(ctx: Writing, project_id: ProjectId, new: NewStatus) -> Status:
     """Add a status at `position`, or at the end."""
-    await _change(ctx, project_id)
+    await _lock_project(ctx, project_id)
     status = Status(new_id(), new.name.strip(), new.category, new.color, 0)
     try:
         status = await queries.insert_status(ctx.db, ctx.org_id, project_id, status, new.position)
@@ -247,7 +251,7 @@ async def create_status(ctx: Writing, project_id: ProjectId, new: NewStatus) -> 
 
 async def reorder_statuses(ctx: Writing, project_id: ProjectId, order: StatusOrder) -> list[Status]:
     """Put the statuses of a project in this order. It must name each of them once."""
-    await _change(ctx, project_id)
+    await _lock_project(ctx, project_id)
     statuses = {s.id: s for s in await queries.statuses(ctx.db, ctx.org_id, project_id)}
     if sorted(order.ordered_ids) != sorted(statuses):
         raise Invalid(
@@ -263,22 +267,22 @@ async def reorder_statuses(ctx: Writing, project_id: ProjectId, order: StatusOrd
     return [replace(statuses[id], position=n) for n, id in enumerate(order.ordered_ids)]
 
 
-async def require_status(ctx: Writing, status_id: UUID) -> queries.EnteredStatus:
+async def require_status(ctx: Writing, status_id: UUID) -> queries.StatusWithRole:
     """A status that the actor may change, held until we commit: no item gets or leaves it."""
-    found = await queries.entered_status(ctx.db, ctx.org_id, status_id, ctx.actor.user_id)
+    found = await queries.status_with_role(ctx.db, ctx.org_id, status_id, ctx.actor.user_id)
     if found is None or (found.role is None and not ctx.actor.is_admin):
         raise NotFound("There is no such status, or its project is not shared with you.")
-    enter(ctx.actor, found.role, "ADMIN")
+    require_role(ctx.actor, found.role, "ADMIN")
     return found
 
 
 async def update_status(
-    ctx: Writing, entered: queries.EnteredStatus, changes: StatusChanges
+    ctx: Writing, entered: queries.StatusWithRole, changes: StatusChanges
 ) -> Status:
     """Change a status that `require_status` gave. The caller settles its items."""
     before = _status(entered)
-    after = replace(before, **patch.given(changes))
-    fields = patch.changed(before, after)
+    after = replace(before, **patch.sent_fields(changes))
+    fields = patch.changed_fields(before, after)
     if fields:
         try:
             await queries.update_status(ctx.db, ctx.org_id, after)
@@ -289,7 +293,7 @@ async def update_status(
 
 
 async def delete_status(
-    ctx: Writing, entered: queries.EnteredStatus, reassigned_to: UUID | None
+    ctx: Writing, entered: queries.StatusWithRole, reassigned_to: UUID | None
 ) -> None:
     """Delete a status that `require_status` gave and that no item has any more."""
     try:
@@ -309,18 +313,24 @@ async def delete_status(
     )
 
 
-def _through(ctx: Reading, project: Entered | None, need: ProjectRole) -> Entered:
+def _require_project_role(
+    ctx: Reading, project: ProjectWithRole | None, need: ProjectRole
+) -> ProjectWithRole:
     if project is None:
         raise not_found()
-    enter(ctx.actor, project.role, need)
+    require_role(ctx.actor, project.role, need)
     return project
 
 
-async def _change(ctx: Writing, project_id: ProjectId, need: ProjectRole = "ADMIN") -> Entered:
+async def _lock_project(
+    ctx: Writing, project_id: ProjectId, need: ProjectRole = "ADMIN"
+) -> ProjectWithRole:
     """The project, held until we commit, if the actor may change it."""
-    return _through(
+    return _require_project_role(
         ctx,
-        await queries.entered(ctx.db, ctx.org_id, project_id, ctx.actor.user_id, lock=True),
+        await queries.project_with_role(
+            ctx.db, ctx.org_id, project_id, ctx.actor.user_id, lock=True
+        ),
         need,
     )
 
@@ -344,11 +354,11 @@ async def _set_member(
     return Membership(user_id, role)
 
 
-def _public(project: Entered) -> Project:
+def _public(project: ProjectWithRole) -> Project:
     return Project(*(getattr(project, name) for name in Project.__struct_fields__))
 
 
-def _status(entered: queries.EnteredStatus) -> Status:
+def _status(entered: queries.StatusWithRole) -> Status:
     return Status(*(getattr(entered, name) for name in Status.__struct_fields__))
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import structlog
 
 from rytask.modules.slack import messages, service, web
-from rytask.modules.slack.model import CaptureId, Connection, ConnectionId, News
+from rytask.modules.slack.model import CaptureId, Connection, ConnectionId, PendingConfirmation
 from rytask.modules.slack.queries import captures, connections, people
 from rytask.platform.crypto import Unsealable
 from rytask.platform.errors import Refused
@@ -25,64 +25,70 @@ async def _refuse(ctx: Writing, capture_id: UUID, refusal: Refused) -> None:
 @transactional("slack.capture", attempts=captures.ATTEMPTS, otherwise=_refuse)
 async def capture(ctx: Writing, capture_id: UUID) -> None:
     """Make the work item of a capture, or note why there is none."""
-    await service.carry_out(ctx, CaptureId(capture_id))
+    await service.create_item(ctx, CaptureId(capture_id))
 
 
 @job("slack.confirm", attempts=25)
 async def confirm(tools: Tools, org_id: OrgId, capture_id: UUID) -> None:
     """Tell the capturer what became of it. Told twice, it is seen once."""
-    news = await captures.news(tools.work.database.reader, org_id, CaptureId(capture_id))
-    if news is not None:
-        await _tell(tools, org_id, news)
-        await captures.settle(tools.work.database.writer, org_id, news.id, news.state)
+    confirmation = await captures.pending_confirmation(
+        tools.work.database.reader, org_id, CaptureId(capture_id)
+    )
+    if confirmation is not None:
+        await _send_confirmation(tools, org_id, confirmation)
+        await captures.mark_confirmed(
+            tools.work.database.writer, org_id, confirmation.id, confirmation.state
+        )
 
 
-async def _tell(tools: Tools, org_id: OrgId, news: News) -> None:
-    message = messages.told(news, tools.settings.app_base_url)
-    if news.response_url is not None:
-        url = service.unseal_url(tools.settings, news.id, news.response_url)
+async def _send_confirmation(
+    tools: Tools, org_id: OrgId, confirmation: PendingConfirmation
+) -> None:
+    message = messages.confirmation_message(confirmation, tools.settings.app_base_url)
+    if confirmation.response_url is not None:
+        url = service.unseal_url(tools.settings, confirmation.id, confirmation.response_url)
         if await web.respond(tools.http, url, message):
             return
-    if news.bot_token is None:
-        log.warning("slack.not_confirmed", capture=str(news.id), why="disconnected")
+    if confirmation.bot_token is None:
+        log.warning("slack.not_confirmed", capture=str(confirmation.id), why="disconnected")
         return
-    token = service.unseal_token(tools.settings, news.connection_id, news.bot_token)
+    token = service.unseal_token(tools.settings, confirmation.connection_id, confirmation.bot_token)
     client = web.client(tools.settings, token, http=tools.http)
-    await captures.begin_posting(tools.work.database.writer, org_id, news.id)
+    await captures.begin_posting(tools.work.database.writer, org_id, confirmation.id)
     try:
         await web.post_directly(
             client,
-            news.slack_user_id,
+            confirmation.slack_user_id,
             message,
-            f"{news.id}/{news.state}",
-            look_first=news.begun_before,
+            f"{confirmation.id}/{confirmation.state}",
+            look_first=confirmation.posting_started,
         )
     except web.Disconnected:
-        await _lost(tools, org_id, news.connection_id)
+        await _mark_token_revoked(tools, org_id, confirmation.connection_id)
     except web.Declined as declined:
-        log.warning("slack.not_confirmed", capture=str(news.id), why=str(declined))
+        log.warning("slack.not_confirmed", capture=str(confirmation.id), why=str(declined))
 
 
 @job("slack.sync_users", attempts=_SYNC_ATTEMPTS)
 async def sync_users(tools: Tools, org_id: OrgId, connection_id: UUID) -> None:
     """Read one page of the people of a team, and ask for the next."""
-    found = await _standing(tools, org_id, ConnectionId(connection_id))
+    found = await _active_connection(tools, org_id, ConnectionId(connection_id))
     if found is None or found[0].sync_cursor is None:
         return
     connection, token = found
     try:
-        strangers, following = await web.people(
+        profiles, following = await web.people(
             web.client(tools.settings, token, http=tools.http), connection.sync_cursor or ""
         )
     except web.Disconnected:
-        return await _lost(tools, org_id, connection.id)
+        return await _mark_token_revoked(tools, org_id, connection.id)
     except web.Declined as declined:
         log.warning("slack.people_not_read", why=str(declined))
-        strangers, following = [], None
+        profiles, following = [], None
     async with tools.transaction(org_id) as ctx:
         at = connection.sync_cursor or ""
         if await people.advance_sync(ctx.db, org_id, connection.id, at, following):
-            await people.know(ctx.db, org_id, connection.id, strangers)
+            await people.upsert_profiles(ctx.db, org_id, connection.id, profiles)
             if following is not None:
                 ctx.enqueue("slack.sync_users", connection.id)
 
@@ -91,7 +97,7 @@ async def sync_users(tools: Tools, org_id: OrgId, connection_id: UUID) -> None:
 async def look_up(tools: Tools, org_id: OrgId, capture_id: UUID) -> None:
     """Ask Slack who it was that captured."""
     whose = await captures.captured_by(tools.work.database.reader, org_id, CaptureId(capture_id))
-    found = whose and await _standing(tools, org_id, whose.connection_id)
+    found = whose and await _active_connection(tools, org_id, whose.connection_id)
     if not whose or not found:
         return
     _, token = found
@@ -100,10 +106,10 @@ async def look_up(tools: Tools, org_id: OrgId, capture_id: UUID) -> None:
             web.client(tools.settings, token, http=tools.http), whose.slack_user_id
         )
     except web.Disconnected:
-        return await _lost(tools, org_id, whose.connection_id)
+        return await _mark_token_revoked(tools, org_id, whose.connection_id)
     except web.Declined as declined:
         return log.warning("slack.person_not_found", why=str(declined))
-    await people.know(tools.work.database.writer, org_id, whose.connection_id, [person])
+    await people.upsert_profiles(tools.work.database.writer, org_id, whose.connection_id, [person])
 
 
 @job("slack.revoke", attempts=10)
@@ -115,7 +121,7 @@ async def revoke(tools: Tools, org_id: OrgId, connection_id: UUID) -> None:
         return
     try:
         token = service.unseal_token(tools.settings, id, found.bot_token)
-        with web.asking():
+        with web.translated_errors():
             await web.client(tools.settings, token, http=tools.http).auth_revoke()
     except (web.Disconnected, web.Declined, Unsealable) as error:
         log.info("slack.token_was_gone", why=str(error))
@@ -136,7 +142,7 @@ async def purge(tools: Tools) -> None:
         await captures.purge(tx, tools.work.clock())
 
 
-async def _standing(
+async def _active_connection(
     tools: Tools, org_id: OrgId, connection_id: ConnectionId
 ) -> tuple[Connection, str] | None:
     """A connection that stands, and its token."""
@@ -147,6 +153,6 @@ async def _standing(
     return None if token is None else (found, token)
 
 
-async def _lost(tools: Tools, org_id: OrgId, connection_id: ConnectionId) -> None:
+async def _mark_token_revoked(tools: Tools, org_id: OrgId, connection_id: ConnectionId) -> None:
     async with tools.transaction(org_id) as ctx:
-        await service.lost(ctx, connection_id)
+        await service.mark_token_revoked(ctx, connection_id)

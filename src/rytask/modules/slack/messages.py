@@ -8,7 +8,7 @@ from datetime import date
 import msgspec
 
 from rytask.modules.slack import rules
-from rytask.modules.slack.model import Json, News, Outcome, Wish
+from rytask.modules.slack.model import CaptureRequest, Json, Outcome, PendingConfirmation
 from rytask.modules.slack.schemas import Interaction, ModalOrigin, View
 
 MODAL = "capture"
@@ -41,19 +41,19 @@ _PRIORITIES = {"URGENT": "Urgent", "HIGH": "High", "MEDIUM": "Medium", "LOW": "L
 _SHOWN = 10
 
 
-def whisper(text: str) -> Json:
+def ephemeral(text: str) -> Json:
     """An answer that only the person who asked sees."""
     return {"response_type": "ephemeral", "text": text}
 
 
 def usage(command: str) -> Json:
     """What can be typed."""
-    return whisper(_HELP.format(command=command if command.startswith("/") else "/task"))
+    return ephemeral(_HELP.format(command=command if command.startswith("/") else "/task"))
 
 
 def modal(origin: ModalOrigin, message: str = "") -> Json:
     """The form. `message` is the text of the message that it is made from."""
-    line, title, description = rules.divide(message)
+    line, title, description = rules.split_title(message)
     return {
         "type": "modal",
         "callback_id": MODAL,
@@ -110,10 +110,10 @@ def message_modal(asked: Interaction) -> Json:
     return modal(ModalOrigin(channel=channel.id, permalink=link), text)
 
 
-def wish(view: View, origin: ModalOrigin, user_name: str) -> Wish:
+def capture_request(view: View, origin: ModalOrigin, user_name: str) -> CaptureRequest:
     """What a submitted form asks for."""
     chosen = view.input("priority").selected_option
-    return Wish(
+    return CaptureRequest(
         text=rules.clean(view.input("title").value or ""),
         description=rules.clean(view.input("description").value or "") or None,
         priority=chosen.value if chosen else None,
@@ -123,30 +123,30 @@ def wish(view: View, origin: ModalOrigin, user_name: str) -> Wish:
     )
 
 
-def complaint(text: str) -> Json:
+def form_error(text: str) -> Json:
     """The form stays open and says why."""
     return {"response_action": "errors", "errors": {"title": text}}
 
 
-def told(news: News, base_url: str) -> Json:
+def confirmation_message(confirmation: PendingConfirmation, base_url: str) -> Json:
     """What a capturer is told of their capture: the text, and blocks for those who see them."""
-    outcome = msgspec.json.decode(news.outcome, type=Outcome)
-    if news.state == "refused":
+    outcome = msgspec.json.decode(confirmation.outcome, type=Outcome)
+    if confirmation.state == "refused":
         return _refused(outcome)
-    link = f"<{base_url}/work-items/{news.item_id}|{_escaped(outcome.key)}>"
+    link = f"<{base_url}/work-items/{confirmation.item_id}|{_escaped(outcome.key)}>"
     title = _escaped(outcome.title)
-    if news.state == "undone":
+    if confirmation.state == "undone":
         undone = f":leftwards_arrow_with_hook: Undone: *{link}* {title} is in the trash."
         return {"text": f"Undone: {outcome.key} {title}", "blocks": [_section(undone)]}
     blocks = [_section(f":white_check_mark: *{link}* {title}")]
-    details = _details(outcome, news.assignee)
+    details = _details(outcome, confirmation.assignee)
     if details:
         blocks.append(_context(" · ".join(details)))
     if outcome.unresolved:
         hint = ""
         if any(unknown.kind == "assignee" for unknown in outcome.unresolved):
             hint = " Only members of the project can be assigned."
-        said = f":warning: I did not know {_named(outcome)}: still in the title.{hint}"
+        said = f":warning: I did not know {_unresolved_words(outcome)}: still in the title.{hint}"
         blocks.append(_context(said))
     if not outcome.linked:
         blocks.append(
@@ -163,13 +163,13 @@ def told(news: News, base_url: str) -> Json:
                     "type": "button",
                     "action_id": "open_item",
                     "text": _plain("Open"),
-                    "url": f"{base_url}/work-items/{news.item_id}",
+                    "url": f"{base_url}/work-items/{confirmation.item_id}",
                 },
                 {
                     "type": "button",
                     "action_id": UNDO,
                     "text": _plain("Undo"),
-                    "value": str(news.id),
+                    "value": str(confirmation.id),
                 },
             ],
         }
@@ -202,7 +202,7 @@ def _day(day: date) -> str:
     return f"{day:%a} {day.day} {day:%b %Y}"
 
 
-def _named(outcome: Outcome) -> str:
+def _unresolved_words(outcome: Outcome) -> str:
     tokens = [f"`{_escaped(unknown.token[:80])}`" for unknown in outcome.unresolved]
     more = len(tokens) - _SHOWN
     return ", ".join(tokens[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -39,12 +39,12 @@ class Install(msgspec.Struct, frozen=True):
     url: str
 
 
-class Began(msgspec.Struct, frozen=True):
+class InstallStart(msgspec.Struct, frozen=True):
     """Who began an installation, with which session or token, and when."""
 
     org_id: OrgId
     user_id: UserId
-    by: UUID
+    credential_id: UUID
     at: datetime
 
 
@@ -88,7 +88,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     scopes: list[str]
 
 
-class Stranger(msgspec.Struct, frozen=True):
+class SlackProfile(msgspec.Struct, frozen=True):
     """Somebody in Slack, as Slack describes them. `email` only if Slack has confirmed it."""
 
     id: str
@@ -96,7 +96,7 @@ class Stranger(msgspec.Struct, frozen=True):
     email: str | None
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+class CaptureRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """What somebody asked for. `markup`: the text is written in Slack's markup."""
 
     text: str
@@ -116,11 +116,11 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     trigger: str
     slack_user_id: str
     channel_id: str | None
-    wish: Wish
+    request: CaptureRequest
     response_url: str | None = None
 
 
-class Accepted(msgspec.Struct, frozen=True):
+class LockedCapture(msgspec.Struct, frozen=True):
     """A capture, locked, with all that is needed to carry it out."""
 
     id: CaptureId
@@ -131,7 +131,7 @@ class Accepted(msgspec.Struct, frozen=True):
     item_id: UUID | None
     project_id: ProjectId | None
     reporter_id: UserId | None
-    capturer_known: bool
+    capturer_recorded: bool
 
 
 class Capturer(msgspec.Struct, frozen=True):
@@ -141,14 +141,14 @@ class Capturer(msgspec.Struct, frozen=True):
     slack_user_id: str
 
 
-class Person(msgspec.Struct, frozen=True):
+class TeamMember(msgspec.Struct, frozen=True):
     """Somebody in the team of a connection."""
 
     connection_id: ConnectionId
     slack_user_id: str
 
 
-class Mentioned(msgspec.Struct, frozen=True):
+class MentionedUser(msgspec.Struct, frozen=True):
     """Somebody named in a text. `handle` is what the capture grammar knows them by, if it does."""
 
     slack_user_id: str
@@ -156,7 +156,7 @@ class Mentioned(msgspec.Struct, frozen=True):
     handle: str | None
 
 
-class Unknown(msgspec.Struct, frozen=True):
+class UnresolvedToken(msgspec.Struct, frozen=True):
     """A token that meant nothing and stayed in the title."""
 
     token: str
@@ -172,13 +172,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     priority: Priority = "NONE"
     due_date: date | None = None
     estimate_value: float | None = None
-    unresolved: list[Unknown] = []
+    unresolved: list[UnresolvedToken] = []
     refusal: str | None = None
     linked: bool = True
 
 
-class News(msgspec.Struct, frozen=True):
-    """A confirmation to send. `begun_before`: a direct message of it may have been seen."""
+class PendingConfirmation(msgspec.Struct, frozen=True):
+    """A confirmation to send. `posting_started`: a direct message of it may have been seen."""
 
     id: CaptureId
     connection_id: ConnectionId
@@ -189,4 +189,4 @@ class News(msgspec.Struct, frozen=True):
     response_url: bytes | None
     slack_user_id: str
     bot_token: bytes | None
-    begun_before: bool
+    posting_started: bool

@@ -8,12 +8,12 @@ import msgspec
 from rytask.modules.slack import messages, rules, schemas, service, web
 from rytask.modules.slack.model import (
     CaptureId,
+    CaptureRequest,
     Channel,
     Delivery,
     Install,
     Integration,
     SlackUser,
-    Wish,
 )
 from rytask.modules.slack.schemas import (
     CallbackQuery,
@@ -195,9 +195,9 @@ async def receive_slack_command(work: Work, settings: Settings, request: Request
     if text == "help":
         return Answer.json(messages.usage(command.command))
     if not text:
-        return await _open_form(work, settings, command)
+        return await _open_modal_for_command(work, settings, command)
     if len(text) > rules.MAX_TEXT:
-        return Answer.json(messages.whisper(messages.TOO_LONG))
+        return Answer.json(messages.ephemeral(messages.TOO_LONG))
     kept = await service.accept(work, settings, _delivery(command, text, settings))
     return _ON_IT if kept else _NOT_CONNECTED
 
@@ -221,15 +221,15 @@ async def receive_slack_interaction(work: Work, settings: Settings, request: Req
     if asked.type == "view_submission" and asked.view and asked.view.callback_id == messages.MODAL:
         return await _submit(work, settings, asked, asked.view)
     if asked.type in ("message_action", "shortcut") and asked.callback_id in _SHORTCUTS:
-        return await _open_from(work, settings, asked)
+        return await _open_modal_for_message(work, settings, asked)
     if asked.type == "block_actions":
-        return await _press(work, settings, asked)
+        return await _handle_buttons(work, settings, asked)
     return Answer()
 
 
 _SHORTCUTS = (messages.SHORTCUT, messages.MODAL)
-_ON_IT = Answer.json(messages.whisper(messages.ON_IT))
-_NOT_CONNECTED = Answer.json(messages.whisper(messages.NOT_CONNECTED))
+_ON_IT = Answer.json(messages.ephemeral(messages.ON_IT))
+_NOT_CONNECTED = Answer.json(messages.ephemeral(messages.NOT_CONNECTED))
 
 
 async def _signed_form(work: Work, settings: Settings, request: Request) -> dict[str, str]:
@@ -259,22 +259,24 @@ def _delivery(command: Command, text: str, settings: Settings) -> Delivery:
         trigger=command.trigger_id,
         slack_user_id=command.user_id,
         channel_id=command.channel_id or None,
-        wish=Wish(text=text, markup=True, user_name=rules.clean(command.user_name)[:80] or None),
-        response_url=rules.usable(command.response_url, settings.slack_api_base_url),
+        request=CaptureRequest(
+            text=text, markup=True, user_name=rules.clean(command.user_name)[:80] or None
+        ),
+        response_url=rules.safe_response_url(command.response_url, settings.slack_api_base_url),
     )
 
 
-async def _open_form(work: Work, settings: Settings, command: Command) -> Answer:
+async def _open_modal_for_command(work: Work, settings: Settings, command: Command) -> Answer:
     token = await service.token_of_team(work, settings, command.team_id)
     if token is None:
         return _NOT_CONNECTED
     view = messages.modal(schemas.ModalOrigin(channel=command.channel_id))
     if await web.open_view(settings, token, command.trigger_id, view):
         return Answer()
-    return Answer.json(messages.whisper(messages.NO_MODAL))
+    return Answer.json(messages.ephemeral(messages.NO_MODAL))
 
 
-async def _open_from(work: Work, settings: Settings, asked: Interaction) -> Answer:
+async def _open_modal_for_message(work: Work, settings: Settings, asked: Interaction) -> Answer:
     token = await service.token_of_team(work, settings, _team(asked))
     if token is None:
         return Answer()
@@ -289,23 +291,23 @@ async def _submit(work: Work, settings: Settings, asked: Interaction, view: sche
         origin = schemas.origin.decode(view.private_metadata or "{}")
     except msgspec.MsgspecError:
         raise Malformed("This form was not opened by us.") from None
-    wish = messages.wish(view, origin, asked.user.name or asked.user.username)
-    if not wish.text:
-        return Answer.json(messages.complaint("A title is needed."))
+    capture_request = messages.capture_request(view, origin, asked.user.name or asked.user.username)
+    if not capture_request.text:
+        return Answer.json(messages.form_error("A title is needed."))
     delivery = Delivery(
         team_id=_team(asked),
         kind="shortcut" if origin.permalink else "modal",
         trigger=view.id,
         slack_user_id=asked.user.id,
         channel_id=origin.channel or None,
-        wish=wish,
+        request=capture_request,
     )
     if await service.accept(work, settings, delivery):
         return Answer()
-    return Answer.json(messages.complaint(messages.NOT_CONNECTED))
+    return Answer.json(messages.form_error(messages.NOT_CONNECTED))
 
 
-async def _press(work: Work, settings: Settings, asked: Interaction) -> Answer:
+async def _handle_buttons(work: Work, settings: Settings, asked: Interaction) -> Answer:
     for action in asked.actions:
         if action.action_id == messages.UNDO:
             try:
@@ -318,10 +320,12 @@ async def _press(work: Work, settings: Settings, asked: Interaction) -> Answer:
                 team_id=_team(asked),
                 slack_user_id=asked.user.id,
                 capture_id=capture_id,
-                response_url=rules.usable(asked.response_url, settings.slack_api_base_url),
+                response_url=rules.safe_response_url(
+                    asked.response_url, settings.slack_api_base_url
+                ),
             )
             if not theirs:
-                return Answer.json(messages.whisper(messages.NOT_YOURS))
+                return Answer.json(messages.ephemeral(messages.NOT_YOURS))
     return Answer()
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from slack_sdk.signature import Clock, SignatureVerifier
 
-from rytask.modules.slack.model import Began
+from rytask.modules.slack.model import InstallStart
 from rytask.platform.ids import OrgId, UserId
 
 MAX_TEXT = 10_000
@@ -94,7 +94,7 @@ def clean(text: str) -> str:
     return text.replace("\x00", " ").strip()
 
 
-def divide(text: str) -> tuple[str, str | None, str | None]:
+def split_title(text: str) -> tuple[str, str | None, str | None]:
     """The line to read, the title if the line is too long to be one, and the rest.
 
     What is cut off a title is in the rest: nothing that was typed is lost.
@@ -125,7 +125,7 @@ _CHANNEL = re.compile("[CDG][A-Z0-9]{1,31}")
 _TS = re.compile(r"[0-9]{10}\.[0-9]{6}")
 
 
-def usable(response_url: str, api_base_url: str) -> str | None:
+def safe_response_url(response_url: str, api_base_url: str) -> str | None:
     """A response URL that we may post to: one of Slack's own, or as plain as another API is."""
     api = urlsplit(api_base_url)
     slack = f".{api.hostname}".endswith(_SLACKS)
@@ -149,10 +149,10 @@ def consent_url(api_base_url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}/oauth/v2/authorize"
 
 
-def make_state(secret: str, began: Began) -> str:
+def make_state(secret: str, start: InstallStart) -> str:
     """What Slack hands back to us: it proves who began, signed in how, and when."""
-    ids = began.org_id.bytes + began.user_id.bytes + began.by.bytes
-    content = ids + struct.pack(">d", began.at.timestamp())
+    ids = start.org_id.bytes + start.user_id.bytes + start.credential_id.bytes
+    content = ids + struct.pack(">d", start.at.timestamp())
     return base64.urlsafe_b64encode(content + _proof(secret, content)).decode().rstrip("=")
 
 
@@ -164,7 +164,7 @@ class BadState(Exception):
         self.reason = reason
 
 
-def read_state(secret: str, state: str, now: datetime) -> Began:
+def read_state(secret: str, state: str, now: datetime) -> InstallStart:
     """Who began. Raises BadState."""
     try:
         raw = base64.b64decode(state + "=" * (-len(state) % 4), altchars=b"-_", validate=True)
@@ -173,12 +173,14 @@ def read_state(secret: str, state: str, now: datetime) -> Began:
     content, proof = raw[:-32], raw[-32:]
     if len(content) != 56 or not hmac.compare_digest(proof, _proof(secret, content)):
         raise BadState("state_invalid")
-    org_id, user_id, by = (UUID(bytes=content[at : at + 16]) for at in (0, 16, 32))
+    org_id, user_id, credential_id = (UUID(bytes=content[at : at + 16]) for at in (0, 16, 32))
     (seconds,) = struct.unpack(">d", content[48:])
-    began = Began(OrgId(org_id), UserId(user_id), by, datetime.fromtimestamp(seconds, UTC))
-    if began.at + STATE_LIFETIME < now:
+    start = InstallStart(
+        OrgId(org_id), UserId(user_id), credential_id, datetime.fromtimestamp(seconds, UTC)
+    )
+    if start.at + STATE_LIFETIME < now:
         raise BadState("state_expired")
-    return began
+    return start
 
 
 def _proof(secret: str, content: bytes) -> bytes:

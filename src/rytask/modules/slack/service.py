@@ -17,21 +17,21 @@ from rytask.modules.slack.events import (
     SlackUserMapped,
 )
 from rytask.modules.slack.model import (
-    Accepted,
-    Began,
     CaptureId,
+    CaptureRequest,
     Channel,
     Connection,
     ConnectionId,
     Delivery,
     Grant,
     Install,
+    InstallStart,
     Integration,
+    LockedCapture,
     Outcome,
     SlackUser,
     Team,
-    Unknown,
-    Wish,
+    UnresolvedToken,
 )
 from rytask.modules.slack.queries import captures, connections, people
 from rytask.modules.work_items import service as work_items
@@ -67,37 +67,39 @@ async def accept(work: Work, settings: Settings, delivery: Delivery) -> bool:
     capture_id = CaptureId(new_id())
     sealed = None
     if delivery.response_url is not None:
-        sealed = sealer(settings).seal(delivery.response_url.encode(), _place_of_url(capture_id))
+        sealed = sealer(settings).seal(
+            delivery.response_url.encode(), _url_associated_data(capture_id)
+        )
     kept = await captures.accept(work.database.writer, capture_id, delivery, sealed, work.clock())
     if kept:
-        work.left()
+        work.notify_workers()
     return kept
 
 
-async def carry_out(ctx: Writing, capture_id: CaptureId) -> None:
+async def create_item(ctx: Writing, capture_id: CaptureId) -> None:
     """Make the work item of a capture, and ask for the confirmation. Raises what refuses it."""
-    asked = await captures.lock_capture(ctx.db, ctx.org_id, capture_id)
-    if asked is None or asked.state != "accepted":
+    capture = await captures.lock_capture(ctx.db, ctx.org_id, capture_id)
+    if capture is None or capture.state != "accepted":
         return
-    wish = await _met(ctx, asked)
-    text = await _readable(ctx, asked.connection_id, wish)
-    line, title, rest = rules.divide(text)
-    parts = (rest, wish.description, wish.permalink)
+    request = await _capture_request(ctx, capture)
+    text = await _readable(ctx, capture.connection_id, request)
+    line, title, rest = rules.split_title(text)
+    parts = (rest, request.description, request.permalink)
     # Whoever captures needs no account and no role here; with an account, it is their deed.
-    ctx.actor = msgspec.structs.replace(system(ctx.org_id, "SLACK"), user_id=asked.reporter_id)
+    ctx.actor = msgspec.structs.replace(system(ctx.org_id, "SLACK"), user_id=capture.reporter_id)
     created = await work_items.create(
         ctx,
         NewItem(
-            project_id=asked.project_id,
+            project_id=capture.project_id,
             quick_add=line,
             title=title,
             description="\n\n".join(filter(None, parts)) or None,
-            priority=wish.priority,
-            due_date=wish.due_date,
+            priority=request.priority,
+            due_date=request.due_date,
         ),
         source="SLACK",
-        capture_id=asked.id,
-        reporter_id=asked.reporter_id,
+        capture_id=capture.id,
+        reporter_id=capture.reporter_id,
     )
     item = created.data
     outcome = Outcome(
@@ -106,8 +108,8 @@ async def carry_out(ctx: Writing, capture_id: CaptureId) -> None:
         priority=item.priority,
         due_date=item.due_date,
         estimate_value=item.estimate_value,
-        unresolved=[Unknown(token.token, token.kind) for token in created.meta.unresolved],
-        linked=asked.reporter_id is not None,
+        unresolved=[UnresolvedToken(token.token, token.kind) for token in created.meta.unresolved],
+        linked=capture.reporter_id is not None,
     )
     await captures.decide(ctx.db, ctx.org_id, capture_id, "captured", outcome, item.id)
     ctx.enqueue("slack.confirm", capture_id)
@@ -115,34 +117,36 @@ async def carry_out(ctx: Writing, capture_id: CaptureId) -> None:
 
 async def refuse(ctx: Writing, capture_id: CaptureId, refusal: Refused) -> None:
     """Note why a capture made no work item, and ask for that to be told."""
-    asked = await captures.lock_capture(ctx.db, ctx.org_id, capture_id)
-    if asked is None or asked.state != "accepted":
+    capture = await captures.lock_capture(ctx.db, ctx.org_id, capture_id)
+    if capture is None or capture.state != "accepted":
         return
-    wish = await _met(ctx, asked)
+    request = await _capture_request(ctx, capture)
     unrouted = refusal.code == "work_item.no_project"
     reason = messages.NO_PROJECT if unrouted else refusal.message
-    outcome = Outcome(text=wish.text, refusal=reason)
+    outcome = Outcome(text=request.text, refusal=reason)
     await captures.decide(ctx.db, ctx.org_id, capture_id, "refused", outcome, None)
     ctx.enqueue("slack.confirm", capture_id)
 
 
-async def _met(ctx: Writing, asked: Accepted) -> Wish:
+async def _capture_request(ctx: Writing, capture: LockedCapture) -> CaptureRequest:
     """What is asked for. Whoever asks for the first time is noted."""
-    wish = msgspec.json.decode(asked.request, type=Wish)
-    if not asked.capturer_known:
-        name = wish.user_name or asked.slack_user_id
-        await people.meet(ctx.db, ctx.org_id, asked.connection_id, asked.slack_user_id, name)
-        ctx.enqueue("slack.look_up", asked.id)
-    return wish
+    request = msgspec.json.decode(capture.request, type=CaptureRequest)
+    if not capture.capturer_recorded:
+        name = request.user_name or capture.slack_user_id
+        await people.insert_user(
+            ctx.db, ctx.org_id, capture.connection_id, capture.slack_user_id, name
+        )
+        ctx.enqueue("slack.look_up", capture.id)
+    return request
 
 
-async def _readable(ctx: Writing, connection_id: ConnectionId, wish: Wish) -> str:
-    if not wish.markup:
-        return wish.text
-    ids = rules.mentions(wish.text)
-    known = await people.mentioned(ctx.db, ctx.org_id, connection_id, ids) if ids else []
-    named = {person.slack_user_id: (person.name, person.handle) for person in known}
-    return rules.readable(wish.text, rules.mention(named))
+async def _readable(ctx: Writing, connection_id: ConnectionId, request: CaptureRequest) -> str:
+    if not request.markup:
+        return request.text
+    ids = rules.mentions(request.text)
+    mentioned = await people.mentioned(ctx.db, ctx.org_id, connection_id, ids) if ids else []
+    named = {person.slack_user_id: (person.name, person.handle) for person in mentioned}
+    return rules.readable(request.text, rules.mention(named))
 
 
 async def undo(
@@ -170,7 +174,7 @@ async def undo(
             await work_items.trash(ctx, capture.item_id)
         sealed = None
         if response_url is not None:
-            sealed = sealer(settings).seal(response_url.encode(), _place_of_url(capture_id))
+            sealed = sealer(settings).seal(response_url.encode(), _url_associated_data(capture_id))
         await captures.undo(ctx.db, ctx.org_id, capture_id, sealed)
         ctx.enqueue("slack.confirm", capture_id)
     return True
@@ -194,14 +198,14 @@ def begin_install(actor: Actor, work: Work, settings: Settings) -> Install:
     """Where an admin agrees that Slack and RyTask are connected."""
     require_configured(settings)
     by = actor.session_id or actor.token_id or actor.me
-    began = Began(actor.org_id, actor.me, by, work.clock())
-    asked = {
+    install_start = InstallStart(actor.org_id, actor.me, by, work.clock())
+    parameters = {
         "client_id": settings.slack_client_id,
         "scope": ",".join(SCOPES),
         "redirect_uri": settings.slack_oauth_callback_url,
-        "state": rules.make_state(settings.signing_secret, began),
+        "state": rules.make_state(settings.signing_secret, install_start),
     }
-    return Install(f"{rules.consent_url(settings.slack_api_base_url)}?{urlencode(asked)}")
+    return Install(f"{rules.consent_url(settings.slack_api_base_url)}?{urlencode(parameters)}")
 
 
 class NotInstalled(Exception):
@@ -218,12 +222,12 @@ async def finish_install(work: Work, settings: Settings, *, code: str, state: st
     The admin must still be one, and still signed in as when they began.
     """
     try:
-        began = rules.read_state(settings.signing_secret, state, work.clock())
+        install_start = rules.read_state(settings.signing_secret, state, work.clock())
     except rules.BadState as bad:
         raise NotInstalled(bad.reason) from bad
-    org_id, user_id, db = began.org_id, began.user_id, work.database.reader
+    org_id, user_id, db = install_start.org_id, install_start.user_id, work.database.reader
     role = await connections.role_of(db, org_id, user_id)
-    out = await auth.revoked(db, began.at, org_id, user_id, began.by)
+    out = await auth.revoked(db, install_start.at, org_id, user_id, install_start.credential_id)
     if out or role not in ("OWNER", "ADMIN"):
         raise NotInstalled("not_allowed")
     try:
@@ -236,20 +240,22 @@ async def finish_install(work: Work, settings: Settings, *, code: str, state: st
     actor = Actor(org_id=org_id, user_id=user_id, role=role, permissions=frozenset(), source="WEB")
     try:
         async with work.writing(actor) as ctx:
-            await _connect(ctx, settings, grant, began)
+            await _connect(ctx, settings, grant, install_start)
     except Duplicate as taken:
         other_org = str(taken) == "slack_connections_team"
         raise NotInstalled("team_taken" if other_org else "other_team_connected") from taken
 
 
-async def _connect(ctx: Writing, settings: Settings, grant: Grant, began: Began) -> None:
+async def _connect(
+    ctx: Writing, settings: Settings, grant: Grant, install_start: InstallStart
+) -> None:
     earlier = await connections.lock_earlier(ctx.db, ctx.org_id, grant.team.id)
-    if await connections.connected_since(ctx.db, ctx.org_id, began.at):
+    if await connections.connected_since(ctx.db, ctx.org_id, install_start.at):
         raise NotInstalled("state_used")
     connection_id = earlier or ConnectionId(new_id())
-    sealed = sealer(settings).seal(grant.bot_token.encode(), _place_of_token(connection_id))
+    sealed = sealer(settings).seal(grant.bot_token.encode(), _token_associated_data(connection_id))
     await connections.connect(
-        ctx.db, ctx.org_id, connection_id, grant, sealed, began.user_id, ctx.now
+        ctx.db, ctx.org_id, connection_id, grant, sealed, install_start.user_id, ctx.now
     )
     ctx.record(
         SlackConnected(subject_id=connection_id, team_id=grant.team.id, team_name=grant.team.name)
@@ -274,7 +280,7 @@ async def disconnect_if_connected(ctx: Writing) -> bool:
     return True
 
 
-async def lost(ctx: Writing, connection_id: ConnectionId) -> None:
+async def mark_token_revoked(ctx: Writing, connection_id: ConnectionId) -> None:
     """Slack does not know our token any more: the connection is over, and the admins hear of it."""
     found = await connections.connection(ctx.db, ctx.org_id, connection_id)
     if found and await connections.disconnect(ctx.db, ctx.org_id, found.id, ctx.now, wipe=True):
@@ -358,11 +364,11 @@ def token(settings: Settings, connection: Connection) -> str | None:
 
 
 def unseal_token(settings: Settings, connection_id: ConnectionId, sealed: bytes) -> str:
-    return sealer(settings).unseal(sealed, _place_of_token(connection_id)).decode()
+    return sealer(settings).unseal(sealed, _token_associated_data(connection_id)).decode()
 
 
 def unseal_url(settings: Settings, capture_id: CaptureId, sealed: bytes) -> str:
-    return sealer(settings).unseal(sealed, _place_of_url(capture_id)).decode()
+    return sealer(settings).unseal(sealed, _url_associated_data(capture_id)).decode()
 
 
 async def every_connection(db: Reader) -> list[Connection]:
@@ -370,7 +376,9 @@ async def every_connection(db: Reader) -> list[Connection]:
     return await connections.connections(db)
 
 
-async def trouble(settings: Settings, connection: Connection, *, online: bool) -> str | None:
+async def connection_problem(
+    settings: Settings, connection: Connection, *, online: bool
+) -> str | None:
     """What is wrong with a connection that stands, if anything is; `online` asks Slack, too."""
     try:
         opened = token(settings, connection)
@@ -404,11 +412,11 @@ def _sealer(key: str) -> Sealer:
     return Sealer.read(key)
 
 
-def _place_of_token(connection_id: ConnectionId) -> bytes:
+def _token_associated_data(connection_id: ConnectionId) -> bytes:
     return b"slack_connections/" + connection_id.bytes
 
 
-def _place_of_url(capture_id: CaptureId) -> bytes:
+def _url_associated_data(capture_id: CaptureId) -> bytes:
     return b"slack_captures/" + capture_id.bytes
 
 

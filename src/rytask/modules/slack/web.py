@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from slack_sdk.errors import SlackApiError
 
-from rytask.modules.slack.model import Grant, Json, Stranger, Team
+from rytask.modules.slack.model import Grant, Json, SlackProfile, Team
 from rytask.platform.jobs import TryAgain
 from rytask.platform.settings import Settings
 
@@ -51,7 +51,7 @@ def client(
 
 
 @contextmanager
-def asking() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
     """Turn what may go wrong into Disconnected, Declined or TryAgain."""
     import aiohttp
 
@@ -64,16 +64,16 @@ def asking() -> Iterator[None]:
         if status == 429 or code == "ratelimited":
             after = retry_after(response.headers)
             raise TryAgain("Slack asks us to slow down", after=after) from error
-        if code in _ENDED:
+        if code in _TOKEN_GONE_CODES:
             raise Disconnected(code) from error
-        if code is None or status >= 500 or code in _PASSING:
+        if code is None or status >= 500 or code in _TRANSIENT_CODES:
             raise TryAgain(f"Slack answered {status} {code or ''}") from error
         raise Declined(code) from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise TryAgain(f"Slack cannot be reached: {type(error).__name__}") from error
 
 
-_ENDED = frozenset(
+_TOKEN_GONE_CODES = frozenset(
     {
         "token_revoked",
         "token_expired",
@@ -83,23 +83,23 @@ _ENDED = frozenset(
         "team_access_not_granted",
     }
 )
-_PASSING = frozenset(
+_TRANSIENT_CODES = frozenset(
     {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"}
 )
-_LONGEST_WAIT = 900.0
+_MAX_WAIT = 900.0
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
     """The seconds that Slack asks us to wait."""
     try:
-        return min(max(float(headers.get("Retry-After", "1")), 0.0), _LONGEST_WAIT)
+        return min(max(float(headers.get("Retry-After", "1")), 0.0), _MAX_WAIT)
     except ValueError:
         return 1.0
 
 
 async def exchange(settings: Settings, code: str) -> Grant | None:
     """What an installation grants. None for one of a whole enterprise, which has no one team."""
-    with asking():
+    with translated_errors():
         # Not by `oauth_v2_access`: it needs a part of aiohttp that is deprecated.
         answer = _content(
             await client(settings).api_call(
@@ -125,14 +125,14 @@ async def exchange(settings: Settings, code: str) -> Grant | None:
 
 async def try_token(settings: Settings, token: str) -> None:
     """Ask Slack whether it takes the token. Raises Disconnected, Declined or TryAgain."""
-    with asking():
+    with translated_errors():
         await client(settings, token).auth_test()
 
 
 async def open_view(settings: Settings, token: str, trigger_id: str, view: Json) -> bool:
     """Open a modal for somebody who waits; False when Slack did not, in its three seconds."""
     try:
-        with asking():
+        with translated_errors():
             await client(settings, token, timeout=2).views_open(trigger_id=trigger_id, view=view)
     except (TryAgain, Declined, Disconnected) as error:
         _log.warning("slack.modal_not_opened: %s", error)
@@ -145,7 +145,7 @@ async def post_directly(
 ) -> None:
     """Write to somebody, once: `look_first` looks for a message with this mark before."""
     try:
-        with asking():
+        with translated_errors():
             opened = _content(await web.conversations_open(users=slack_user_id))
         conversation = opened["channel"]["id"]
         if look_first and await _is_there(web, conversation, mark):
@@ -155,7 +155,7 @@ async def post_directly(
             raise
         # An app installed with fewer permissions can still write, but not look.
         conversation = slack_user_id
-    with asking():
+    with translated_errors():
         await web.chat_postMessage(
             channel=conversation,
             metadata={"event_type": _EVENT, "event_payload": {"capture": mark}},
@@ -164,7 +164,7 @@ async def post_directly(
 
 
 async def _is_there(web: "AsyncWebClient", conversation: str, mark: str) -> bool:
-    with asking():
+    with translated_errors():
         answer = _content(
             await web.conversations_history(
                 channel=conversation, limit=100, include_all_metadata=True
@@ -185,7 +185,7 @@ async def respond(http: "aiohttp.ClientSession", url: str, message: Json) -> boo
     Raises TryAgain.
     """
     body = {"response_type": "ephemeral", "replace_original": True, **message}
-    with asking():
+    with translated_errors():
         async with http.post(url, json=body, allow_redirects=False) as answer:
             said = (await answer.content.read(200)).decode("utf-8", "replace")
     if answer.status == 429:
@@ -195,20 +195,20 @@ async def respond(http: "aiohttp.ClientSession", url: str, message: Json) -> boo
     return answer.status < 300
 
 
-async def people(web: "AsyncWebClient", cursor: str) -> tuple[list[Stranger], str | None]:
+async def people(web: "AsyncWebClient", cursor: str) -> tuple[list[SlackProfile], str | None]:
     """A page of the people of a team, and where the next one begins."""
-    with asking():
+    with translated_errors():
         answer = _content(await web.users_list(cursor=cursor or None, limit=200))
     following = (answer.get("response_metadata") or {}).get("next_cursor")
-    found = [_stranger(member) for member in answer["members"] if _is_human(member)]
+    found = [_profile(member) for member in answer["members"] if _is_human(member)]
     return found, following or None
 
 
-async def person(web: "AsyncWebClient", slack_user_id: str) -> Stranger:
+async def person(web: "AsyncWebClient", slack_user_id: str) -> SlackProfile:
     """Somebody by their id."""
-    with asking():
+    with translated_errors():
         answer = _content(await web.users_info(user=slack_user_id))
-    return _stranger(answer["user"])
+    return _profile(answer["user"])
 
 
 def _content(answer: "AsyncSlackResponse") -> Json:
@@ -219,10 +219,10 @@ def _is_human(member: Json) -> bool:
     return not (member.get("deleted") or member.get("is_bot") or member["id"] == "USLACKBOT")
 
 
-def _stranger(member: Json) -> Stranger:
+def _profile(member: Json) -> SlackProfile:
     profile = member.get("profile") or {}
     name = profile.get("display_name") or member.get("name") or profile.get("real_name")
     confirmed = member.get("is_email_confirmed", True)
-    return Stranger(
+    return SlackProfile(
         member["id"], name or member["id"], (profile.get("email") or None) if confirmed else None
     )

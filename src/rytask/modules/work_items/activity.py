@@ -16,10 +16,10 @@ from rytask.modules.work_items.events import (
     SubtaskAdded,
 )
 from rytask.modules.work_items.model import Action, Activity
-from rytask.platform.events import Recorded
+from rytask.platform.events import RecordedFact
 
 
-def told(recorded: Recorded) -> list[Activity]:
+def activity_rows(recorded: RecordedFact) -> list[Activity]:
     """One row for each thing that a fact changed. Ids are the same each time they are told."""
     rows = _ROWS.get(recorded.kind)
     return (
@@ -44,37 +44,37 @@ _NAMESPACE = UUID("8d3a6c1e-52f4-5a0b-9c57-6e1f0b9a7d42")
 _Row = tuple[Action, str | None, Any, Any]
 
 
-def _changed(recorded: Recorded) -> list[_Row]:
+def _changed(recorded: RecordedFact) -> list[_Row]:
     changes = recorded.fact(ItemChanged).changes
     return [("UPDATED", change.field, change.old, change.new) for change in changes]
 
 
-def _status_changed(recorded: Recorded) -> list[_Row]:
+def _status_changed(recorded: RecordedFact) -> list[_Row]:
     fact = recorded.fact(ItemStatusChanged)
     return [("STATUS_CHANGED", "statusId", fact.from_id, fact.to_id)]
 
 
-def _assigned(recorded: Recorded) -> list[_Row]:
+def _assigned(recorded: RecordedFact) -> list[_Row]:
     fact = recorded.fact(ItemAssigned)
     return [("ASSIGNED", "assigneeId", fact.from_id, fact.to_id)]
 
 
-def _moved(recorded: Recorded) -> list[_Row]:
+def _moved(recorded: RecordedFact) -> list[_Row]:
     fact = recorded.fact(ItemMoved)
     return [("MOVED", "position", fact.from_position, fact.to_position)]
 
 
-def _labelled(recorded: Recorded) -> list[_Row]:
+def _labelled(recorded: RecordedFact) -> list[_Row]:
     fact = recorded.fact(ItemLabelled)
     added: list[_Row] = [("LABEL_ADDED", "labelIds", None, id) for id in fact.added]
     return added + [("LABEL_REMOVED", "labelIds", id, None) for id in fact.removed]
 
 
-def _subtask_added(recorded: Recorded) -> list[_Row]:
+def _subtask_added(recorded: RecordedFact) -> list[_Row]:
     return [("SUBTASK_ADDED", None, None, recorded.fact(SubtaskAdded).subtask_id)]
 
 
-_ROWS: Mapping[str, Callable[[Recorded], list[_Row]]] = {
+_ROWS: Mapping[str, Callable[[RecordedFact], list[_Row]]] = {
     ItemCreated.kind: lambda _: [("CREATED", None, None, None)],
     ItemTrashed.kind: lambda _: [("DELETED", None, None, None)],
     ItemRestored.kind: lambda _: [("RESTORED", None, None, None)],

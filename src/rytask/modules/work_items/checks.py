@@ -3,9 +3,9 @@
 from datetime import date
 from uuid import UUID
 
-from rytask.modules.projects.service import enter
+from rytask.modules.projects.service import require_role
 from rytask.modules.work_items.dates import FIRST_YEAR, LAST_YEAR
-from rytask.modules.work_items.model import Ground, Held, WorkItem
+from rytask.modules.work_items.model import ItemReferences, LockedItem, WorkItem
 from rytask.modules.work_items.rules import MAX_DEPTH, parent_refused
 from rytask.modules.work_items.schemas import MAX_LABELS, MAX_TITLE
 from rytask.platform.errors import Conflict, Invalid, Malformed, NotFound
@@ -60,14 +60,14 @@ def label_ids(ids: list[UUID]) -> list[UUID]:
     return unique
 
 
-def changeable(actor: Actor, held: Held | None) -> Held:
+def require_changeable(actor: Actor, item: LockedItem | None) -> LockedItem:
     """The item, if the actor may change it."""
-    if held is None or (held.role is None and not actor.is_admin):
+    if item is None or (item.role is None and not actor.is_admin):
         raise no_item()
-    enter(actor, held.role, "MEMBER")
-    if held.archived:
+    require_role(actor, item.role, "MEMBER")
+    if item.archived:
         raise archived()
-    return held
+    return item
 
 
 def version(item: WorkItem, read: int) -> None:
@@ -79,24 +79,24 @@ def version(item: WorkItem, read: int) -> None:
         )
 
 
-def references(ground: Ground, item_id: UUID, parent_id: UUID | None) -> None:
+def references(references: ItemReferences, item_id: UUID, parent_id: UUID | None) -> None:
     """An assignee who can see the item, labels of the workspace, a parent that fits."""
-    if not ground.assignable:
+    if not references.assignable:
         raise Invalid(
             "The assignee must be in the project, or an admin of the organization.",
             code="work_item.unknown_assignee",
         )
-    if not ground.labelled:
+    if not references.labels_exist:
         raise Invalid(
             "Not all of these labels exist in the workspace.", code="work_item.unknown_label"
         )
     if parent_id is None:
         return
-    if not ground.line:
+    if not references.lineage:
         raise Invalid(
             "The parent must be an item of the same project.", code="work_item.unknown_parent"
         )
-    match parent_refused(item_id, parent_id, ground.line[1:], ground.height):
+    match parent_refused(item_id, parent_id, references.lineage[1:], references.height):
         case "cycle":
             raise Invalid("An item cannot be below itself.", code="work_item.parent_cycle")
         case "too_deep":

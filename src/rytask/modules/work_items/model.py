@@ -59,7 +59,7 @@ class WorkItem(msgspec.Struct, frozen=True, rename="camel"):
     child_count: int
 
 
-class Held(WorkItem, frozen=True):
+class LockedItem(WorkItem, frozen=True):
     """An item that is locked until we commit, and how whoever asks stands to its project."""
 
     closed_at: datetime | None
@@ -123,10 +123,10 @@ class ItemLabel(msgspec.Struct, frozen=True, rename="camel"):
     label_id: UUID
 
 
-class Ground(msgspec.Struct, frozen=True):
+class ItemReferences(msgspec.Struct, frozen=True):
     """What an item is to stand on: its project, its status, and whether the rest may be used.
 
-    `line` is the parent and its ancestors, `height` counts the levels of the item's own tree.
+    `lineage` is the parent and its ancestors, `height` counts the levels of the item's own tree.
     """
 
     workspace_id: UUID
@@ -137,18 +137,18 @@ class Ground(msgspec.Struct, frozen=True):
     status_id: UUID | None
     category: Category | None
     assignable: bool
-    labelled: bool
-    line: list[UUID]
+    labels_exist: bool
+    lineage: list[UUID]
     height: int
 
 
-class Names(msgspec.Struct, frozen=True):
+class LineNames(msgspec.Struct, frozen=True):
     """What the names in a captured line mean. Lists answer in the order of the question."""
 
     today: date
     project_id: ProjectId | None
     workspace_id: UUID | None
-    named: bool
+    project_named: bool
     assignee_ids: list[UserId | None]
     label_ids: list[UUID | None]
     parent_id: UUID | None

@@ -1,12 +1,12 @@
 """What follows for items from what happens to projects."""
 
 from rytask.modules.projects.events import ProjectDeleted
-from rytask.platform.events import Recorded
+from rytask.platform.events import RecordedFact
 from rytask.platform.reactions import on
 from rytask.platform.work import Writing
 
 
 @on(ProjectDeleted)
-async def erase(ctx: Writing, recorded: Recorded, fact: ProjectDeleted) -> None:
+async def erase(ctx: Writing, recorded: RecordedFact, fact: ProjectDeleted) -> None:
     """Nobody sees a deleted project any more; its rows go in small steps."""
     ctx.enqueue("work_items.erase_project", fact.subject_id)

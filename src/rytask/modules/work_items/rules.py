@@ -16,10 +16,10 @@ MAX_DEPTH = 10
 _ROOM = STEP / 2**16
 
 
-def between(before: float | None, after: float | None) -> float | None:
+def position_between(before: float | None, after: float | None) -> float | None:
     """A position between two neighbours, None standing for the end of the column.
 
-    None if no number fits in between: then `spread` the neighbourhood anew. Positions are IEEE
+    None if no number fits in between: then `spread_positions` anew around there. Positions are IEEE
     doubles, the same in SQL (`double precision`), JSON and JavaScript.
     """
     if before is None:
@@ -30,7 +30,7 @@ def between(before: float | None, after: float | None) -> float | None:
     return middle if before < middle < after else None
 
 
-def spread(low: float | None, high: float | None, count: int) -> list[float] | None:
+def spread_positions(low: float | None, high: float | None, count: int) -> list[float] | None:
     """Evenly spaced positions for `count` items between two that stay, None being a column's end.
 
     None if it would be too crowded. Take the `REACH` items before and after the full place, and
@@ -63,7 +63,7 @@ def parent_refused(
     return None
 
 
-def closing(
+def closing_times(
     category: Category, completed_at: datetime | None, closed_at: datetime | None, now: datetime
 ) -> tuple[datetime | None, datetime | None]:
     """When an item that comes into such a status was completed, and when it was closed.

@@ -3,15 +3,13 @@
 from uuid import UUID
 
 from rytask.modules.projects import service as projects
-from rytask.modules.work_items import checks, lines, rules, sorting
-from rytask.modules.work_items.activity import told
-from rytask.modules.work_items.edits import (
-    add_label,
-    move,
-    remove_label,
-    restore,
-    trash,
-    update,
+from rytask.modules.work_items import checks, quick_add, rules, sorting
+from rytask.modules.work_items.activity import activity_rows
+from rytask.modules.work_items.bulk import (
+    delete_label,
+    delete_status,
+    merge_label,
+    update_status,
 )
 from rytask.modules.work_items.events import ItemAssigned, ItemCreated, SubtaskAdded
 from rytask.modules.work_items.model import (
@@ -24,13 +22,16 @@ from rytask.modules.work_items.model import (
     WatchReason,
     WorkItem,
 )
-from rytask.modules.work_items.queries import locking, reading, references, writing
+from rytask.modules.work_items.queries import locking, reading, writing
+from rytask.modules.work_items.queries.references import resolve_references
 from rytask.modules.work_items.schemas import ActivityQuery, ItemsQuery, NewItem, NewSubtask
-from rytask.modules.work_items.upkeep import (
-    delete_label,
-    delete_status,
-    merge_label,
-    update_status,
+from rytask.modules.work_items.updates import (
+    add_label,
+    move,
+    remove_label,
+    restore,
+    trash,
+    update,
 )
 from rytask.platform import pages
 from rytask.platform.errors import Invalid, Malformed
@@ -83,7 +84,7 @@ async def create(
     reporter_id = reporter_id or ctx.actor.user_id
     unresolved = ()
     if new.quick_add is not None:
-        new, unresolved = await lines.read(ctx, new.quick_add, new, reporter_id)
+        new, unresolved = await quick_add.read_line(ctx, new.quick_add, new, reporter_id)
     if new.project_id is None:
         raise Malformed(
             "Say which project: send `projectId`, or put its key into the line, as in +OPS.",
@@ -95,7 +96,7 @@ async def create(
     item_id, label_ids = item_id or new_id(), checks.label_ids(new.label_ids)
     if new.parent_id is not None:
         await locking.lock_tree(ctx.db, ctx.org_id, new.project_id)
-    ground = await references.ground(
+    references = await resolve_references(
         ctx.db,
         ctx.actor,
         ctx.now,
@@ -108,24 +109,24 @@ async def create(
         day_of=reporter_id,
         dated=new.due_date is not None,
     )
-    if ground is None:
+    if references is None:
         raise projects.not_found()
-    projects.enter(ctx.actor, ground.role, "MEMBER")
-    if ground.archived:
+    projects.require_role(ctx.actor, references.role, "MEMBER")
+    if references.archived:
         raise checks.archived()
-    if ground.status_id is None or ground.category is None:
+    if references.status_id is None or references.category is None:
         raise checks.unknown_status()
-    checks.references(ground, item_id, new.parent_id)
-    completed_at, closed_at = rules.closing(ground.category, None, None, ctx.now)
-    place = await writing.next_place(ctx.db, ctx.org_id, new.project_id)
+    checks.references(references, item_id, new.parent_id)
+    completed_at, closed_at = rules.closing_times(references.category, None, None, ctx.now)
+    slot = await writing.allocate_slot(ctx.db, ctx.org_id, new.project_id)
     item = WorkItem(
         id=item_id,
-        key=f"{ground.key_prefix}-{place.number}",
-        number=place.number,
+        key=f"{references.key_prefix}-{slot.number}",
+        number=slot.number,
         project_id=new.project_id,
         title=title,
         description=new.description,
-        status_id=ground.status_id,
+        status_id=references.status_id,
         priority=new.priority or "NONE",
         source=source or _source(ctx),
         assignee_id=new.assignee_id,
@@ -136,9 +137,9 @@ async def create(
         end_date=new.end_date,
         due_date=new.due_date,
         overdue=bool(
-            new.due_date and ground.today and not closed_at and new.due_date < ground.today
+            new.due_date and references.today and not closed_at and new.due_date < references.today
         ),
-        position=place.position,
+        position=slot.position,
         version=1,
         completed_at=completed_at,
         created_at=ctx.now,
@@ -211,17 +212,17 @@ async def subtasks(ctx: Reading, item_id: UUID, cursor: str | None, limit: int) 
 
 async def activity(ctx: Reading, item_id: UUID, query: ActivityQuery) -> Page[Activity]:
     """What was done to an item, oldest first: all of it, unless there is a limit."""
-    since, told_already = (0, 0)
+    since, rows_seen = (0, 0)
     if query.cursor is not None:
-        since, told_already = pages.decode(query.cursor, tuple[int, int])
+        since, rows_seen = pages.decode(query.cursor, tuple[int, int])
     await get(ctx, item_id)
     limit = query.limit
     facts = await reading.facts(ctx.db, ctx.org_id, item_id, since, limit and limit + 2)
     rows = [
         (fact.seq, n, row)
         for fact in facts
-        for n, row in enumerate(told(fact), 1)
-        if (fact.seq, n) > (since, told_already)
+        for n, row in enumerate(activity_rows(fact), 1)
+        if (fact.seq, n) > (since, rows_seen)
     ]
     shown = rows[:limit]
     more = len(shown) < len(rows)
@@ -259,7 +260,7 @@ async def unwatch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> None:
 
 async def _check_other(ctx: Writing, item: WorkItem, user_id: UserId) -> None:
     await projects.require(ctx, item.project_id, "MEMBER")
-    ground = await references.ground(
+    references = await resolve_references(
         ctx.db,
         ctx.actor,
         ctx.now,
@@ -267,7 +268,7 @@ async def _check_other(ctx: Writing, item: WorkItem, user_id: UserId) -> None:
         project_id=item.project_id,
         assignee_id=user_id,
     )
-    if ground is None or not ground.assignable:
+    if references is None or not references.assignable:
         raise Invalid(
             "A watcher must be in the project, or an admin of the organization.",
             code="work_item.unknown_watcher",

@@ -80,7 +80,7 @@ class DataDir:
         return port
 
     def _read(self) -> dict[str, str]:
-        return kept(self.path)
+        return saved_settings(self.path)
 
     def _write(self, values: dict[str, str]) -> None:
         draft = self._file.with_suffix(".new")
@@ -98,7 +98,7 @@ class DataDir:
         return self.path / _KEPT
 
 
-def kept(path: Path) -> dict[str, str]:
+def saved_settings(path: Path) -> dict[str, str]:
     """The settings and secrets that are kept in a data directory, by name."""
     try:
         lines = (path / _KEPT).read_text().splitlines()

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from rytask.platform.connections import at_most
+from rytask.platform.connections import max_connections
 from rytask.platform.engines.data_dir import DataDir, claimed, is_free
 from rytask.platform.engines.servers import Engines, embedded
 from rytask.platform.engines.supervisor import (
@@ -42,12 +42,12 @@ class Plan:
     command: Sequence[str] = _RYTASK
 
 
-def run_engines(data_dir: Path, tell: Callable[[str], None]) -> None:
+def run_engines(data_dir: Path, say: Callable[[str], None]) -> None:
     """Run the engines until a signal comes, and tell where they are as two settings."""
 
     async def serve(data: DataDir) -> None:
         async with embedded(data) as engines:
-            tell(f"DATABASE_URL={engines.database_url}\nREDIS_URL={engines.redis_url}")
+            say(f"DATABASE_URL={engines.database_url}\nREDIS_URL={engines.redis_url}")
             await asyncio.Event().wait()
 
     with claimed(data_dir) as data:
@@ -61,15 +61,15 @@ def running(data_dir: Path) -> Iterator[Engines]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as supervisor:  # noqa: S603
         try:
             lines = islice(supervisor.stdout or (), 2)
-            told = dict(line.strip().split("=", 1) for line in lines)
-            if len(told) < 2:
+            printed = dict(line.strip().split("=", 1) for line in lines)
+            if len(printed) < 2:
                 raise CannotRun("the engines did not start; their own words are above")
-            yield Engines(database_url=told["DATABASE_URL"], redis_url=told["REDIS_URL"])
+            yield Engines(database_url=printed["DATABASE_URL"], redis_url=printed["REDIS_URL"])
         finally:
             supervisor.terminate()
 
 
-def run_up(plan: Plan, tell: Callable[[str], None]) -> None:
+def run_up(plan: Plan, say: Callable[[str], None]) -> None:
     """Run everything until a signal comes, and tell when it is ready.
 
     A PostgreSQL and a Redis named in the environment are used instead of our own.
@@ -86,10 +86,10 @@ def run_up(plan: Plan, tell: Callable[[str], None]) -> None:
                 f"port {plan.port} is taken by another program: stop that one, "
                 "or choose another with --port"
             )
-        run_until_signalled(_up(plan, data, tell, external=bool(given)))
+        run_until_signalled(_up(plan, data, say, external=bool(given)))
 
 
-async def _up(plan: Plan, data: DataDir, tell: Callable[[str], None], *, external: bool) -> None:
+async def _up(plan: Plan, data: DataDir, say: Callable[[str], None], *, external: bool) -> None:
     async with _urls(plan, data, external=external) as urls:
         env = {
             "LOG_MAIL_LINKS": "1",
@@ -122,7 +122,7 @@ async def _up(plan: Plan, data: DataDir, tell: Callable[[str], None], *, externa
             async with kept_running(programs, lock=data.lock, grace=_GRACE):
                 invitation = await loading
                 ready_at = f"RyTask is ready: http://localhost:{plan.port}"
-                tell(f"{ready_at}\n{invitation.strip()}".rstrip())
+                say(f"{ready_at}\n{invitation.strip()}".rstrip())
                 await asyncio.Event().wait()
         finally:
             loading.cancel()
@@ -146,7 +146,7 @@ async def _urls(plan: Plan, data: DataDir, *, external: bool) -> AsyncIterator[d
 def _connections(plan: Plan) -> int:
     """What the processes may open, and some for commands and people."""
     size = plan.environ.get("DATABASE_POOL_SIZE", "")
-    each = at_most(int(size)) if size.isdecimal() else at_most()
+    each = max_connections(int(size)) if size.isdecimal() else max_connections()
     return (plan.api + plan.workers) * each + 20
 
 

@@ -130,7 +130,7 @@ async def insert_user(tx: Tx, org_id: OrgId, user: Newcomer, now: datetime) -> N
     )
 
 
-async def reopen(tx: Tx, org_id: OrgId, user: Newcomer, now: datetime) -> int:
+async def reactivate(tx: Tx, org_id: OrgId, user: Newcomer, now: datetime) -> int:
     """Let somebody who was removed in again; 0 when they are not removed (any more)."""
     return await tx.execute(
         "WITH back AS ("

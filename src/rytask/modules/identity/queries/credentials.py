@@ -10,25 +10,25 @@ from typing import LiteralString
 from uuid import UUID
 
 from rytask.modules.identity.model import (
+    ActiveMember,
     Addressee,
-    Door,
-    KeptSession,
-    Knock,
+    AttemptCount,
     Link,
     Purpose,
     Session,
+    SessionContext,
     SessionId,
-    Standing,
-    Tried,
+    StoredCredentials,
+    StoredSession,
 )
 from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.ids import OrgId, UserId, new_id
 
 
-async def knock(db: Reader, email: str, address: str) -> Knock:
+async def find_credentials(db: Reader, email: str, address: str) -> StoredCredentials:
     """Always one row: a stranger's looks like anybody's."""
     return await db.one(
-        Knock,
+        StoredCredentials,
         "SELECT f.locked_until, u.id AS user_id, u.org_id, u.password_hash"
         "  FROM (VALUES (lower($1::text))) AS asked (email)"
         "  LEFT JOIN login_failures f ON f.email = asked.email AND f.address = $2"
@@ -40,12 +40,12 @@ async def knock(db: Reader, email: str, address: str) -> Knock:
     )
 
 
-async def count_try(
+async def count_attempt(
     tx: Tx, email: str, address: str, now: datetime, *, most: int, window: timedelta
-) -> Tried:
+) -> AttemptCount:
     """Count one more try within the window; the last one allowed locks for as long again."""
     return await tx.one(
-        Tried,
+        AttemptCount,
         "INSERT INTO login_failures AS f (email, address, failures, first_at, locked_until)"
         " VALUES (lower($1), $2, 1, $3, CASE WHEN $4 <= 1 THEN $3::timestamptz + $5 END)"
         " ON CONFLICT (email, address) DO UPDATE SET"
@@ -63,7 +63,7 @@ async def count_try(
     )
 
 
-async def forget_tries(tx: Tx, email: str, address: str) -> datetime | None:
+async def clear_attempts(tx: Tx, email: str, address: str) -> datetime | None:
     """Start counting anew; until when it was locked, if it was."""
     return await tx.value(
         "DELETE FROM login_failures WHERE email = lower($1) AND address = $2"
@@ -73,14 +73,14 @@ async def forget_tries(tx: Tx, email: str, address: str) -> datetime | None:
     )
 
 
-async def forget_all_tries(tx: Tx, email: str) -> None:
+async def clear_all_attempts(tx: Tx, email: str) -> None:
     await tx.execute("DELETE FROM login_failures WHERE email = lower($1)", email)
 
 
-async def standing(tx: Tx, org_id: OrgId, user_id: UserId) -> Standing | None:
+async def lock_active_member(tx: Tx, org_id: OrgId, user_id: UserId) -> ActiveMember | None:
     """An active member, who stays so until we commit."""
     return await tx.maybe(
-        Standing,
+        ActiveMember,
         "SELECT u.id, u.email, u.name, u.email_verified_at IS NOT NULL AS email_verified,"
         "       u.password_hash, m.role, m.workspace_id"
         "  FROM users u JOIN memberships m ON m.org_id = u.org_id AND m.user_id = u.id"
@@ -138,7 +138,7 @@ async def insert_session(
     user_id: UserId,
     family_id: SessionId,
     token_hash: bytes,
-    door: Door,
+    session_context: SessionContext,
     now: datetime,
     lifetime: timedelta,
 ) -> None:
@@ -151,8 +151,8 @@ async def insert_session(
         user_id,
         family_id,
         token_hash,
-        door.user_agent,
-        door.ip,
+        session_context.user_agent,
+        session_context.ip,
         now,
         lifetime,
     )
@@ -163,14 +163,14 @@ _SESSION: LiteralString = (
 )
 
 
-async def session(db: Reader, token_hash: bytes) -> KeptSession | None:
-    return await db.maybe(KeptSession, _SESSION + " WHERE refresh_token_hash = $1", token_hash)
+async def session(db: Reader, token_hash: bytes) -> StoredSession | None:
+    return await db.maybe(StoredSession, _SESSION + " WHERE refresh_token_hash = $1", token_hash)
 
 
-async def lock_session(tx: Tx, org_id: OrgId, session_id: UUID) -> KeptSession:
+async def lock_session(tx: Tx, org_id: OrgId, session_id: UUID) -> StoredSession:
     """Of two who present the same token at once, the second sees what the first did."""
     return await tx.one(
-        KeptSession, _SESSION + " WHERE org_id = $1 AND id = $2 FOR UPDATE", org_id, session_id
+        StoredSession, _SESSION + " WHERE org_id = $1 AND id = $2 FOR UPDATE", org_id, session_id
     )
 
 

@@ -4,14 +4,14 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from rytask.modules.slack.model import (
-    Accepted,
     CaptureId,
     Capturer,
     Delivery,
-    News,
+    LockedCapture,
     Outcome,
-    Person,
+    PendingConfirmation,
     State,
+    TeamMember,
 )
 from rytask.platform import outbox
 from rytask.platform.db import Reader, Tx
@@ -45,7 +45,7 @@ async def accept(
         delivery.trigger,
         delivery.slack_user_id,
         delivery.channel_id,
-        delivery.wish,
+        delivery.request,
         sealed,
         now,
         ATTEMPTS,
@@ -56,13 +56,13 @@ ATTEMPTS = 25
 """How often a capture may be tried."""
 
 
-async def lock_capture(tx: Tx, org_id: OrgId, capture_id: CaptureId) -> Accepted | None:
+async def lock_capture(tx: Tx, org_id: OrgId, capture_id: CaptureId) -> LockedCapture | None:
     """A capture in order to carry it out or to undo it, and where it goes as things are now."""
     return await tx.maybe(
-        Accepted,
+        LockedCapture,
         "SELECT c.id, c.connection_id, c.state, c.request, c.slack_user_id, c.item_id,"
         "   coalesce(h.project_id, k.default_project_id) AS project_id,"
-        "   m.user_id AS reporter_id, u.slack_user_id IS NOT NULL AS capturer_known"
+        "   m.user_id AS reporter_id, u.slack_user_id IS NOT NULL AS capturer_recorded"
         "  FROM slack_captures c"
         "  JOIN slack_connections k ON k.org_id = c.org_id AND k.id = c.connection_id"
         "  LEFT JOIN slack_channels h ON h.org_id = c.org_id"
@@ -121,22 +121,25 @@ async def capturer(db: Reader, team_id: str, capture_id: CaptureId) -> Capturer 
     )
 
 
-async def captured_by(db: Reader, org_id: OrgId, capture_id: CaptureId) -> Person | None:
+async def captured_by(db: Reader, org_id: OrgId, capture_id: CaptureId) -> TeamMember | None:
     """Who captured, and in which team."""
     return await db.maybe(
-        Person,
+        TeamMember,
         "SELECT connection_id, slack_user_id FROM slack_captures WHERE org_id = $1 AND id = $2",
         org_id,
         capture_id,
     )
 
 
-async def news(db: Reader, org_id: OrgId, capture_id: CaptureId) -> News | None:
+async def pending_confirmation(
+    db: Reader, org_id: OrgId, capture_id: CaptureId
+) -> PendingConfirmation | None:
     """A confirmation that was not sent yet."""
     return await db.maybe(
-        News,
+        PendingConfirmation,
         "SELECT c.id, c.connection_id, c.state, c.outcome, c.item_id, p.name AS assignee,"
-        "   c.response_url, c.slack_user_id, k.bot_token, c.posting_at IS NOT NULL AS begun_before"
+        "   c.response_url, c.slack_user_id, k.bot_token,"
+        "   c.posting_at IS NOT NULL AS posting_started"
         "  FROM slack_captures c"
         "  JOIN slack_connections k ON k.org_id = c.org_id AND k.id = c.connection_id"
         "  LEFT JOIN work_items w ON w.org_id = c.org_id AND w.id = c.item_id"
@@ -157,14 +160,16 @@ async def begin_posting(db: Reader, org_id: OrgId, capture_id: CaptureId) -> Non
     )
 
 
-async def settle(db: Reader, org_id: OrgId, capture_id: CaptureId, told: State) -> None:
+async def mark_confirmed(
+    db: Reader, org_id: OrgId, capture_id: CaptureId, confirmed_state: State
+) -> None:
     """The capturer was told of this state. If it was undone since, that is still to be told."""
     await db.value(
         "UPDATE slack_captures SET posted_at = now(), response_url = NULL"
         " WHERE org_id = $1 AND id = $2 AND state = $3",
         org_id,
         capture_id,
-        told,
+        confirmed_state,
     )
 
 

@@ -5,9 +5,9 @@ from typing import LiteralString
 
 from rytask.modules.slack.model import (
     ConnectionId,
-    Mentioned,
+    MentionedUser,
+    SlackProfile,
     SlackUser,
-    Stranger,
 )
 from rytask.platform import outbox
 from rytask.platform.db import Reader, Tx
@@ -45,7 +45,7 @@ async def map_user(
     )
 
 
-async def meet(
+async def insert_user(
     tx: Tx, org_id: OrgId, connection_id: ConnectionId, slack_user_id: str, name: str
 ) -> None:
     """Note somebody of whom only an id and a name are known."""
@@ -59,8 +59,8 @@ async def meet(
     )
 
 
-async def know(
-    db: Reader, org_id: OrgId, connection_id: ConnectionId, people: Sequence[Stranger]
+async def upsert_profiles(
+    db: Reader, org_id: OrgId, connection_id: ConnectionId, people: Sequence[SlackProfile]
 ) -> None:
     """Note what Slack says about people; who has a verified address of a member is that member."""
     await db.value(
@@ -122,10 +122,10 @@ async def map_verified(tx: Tx, org_id: OrgId, user_id: UserId) -> None:
 
 async def mentioned(
     db: Reader, org_id: OrgId, connection_id: ConnectionId, slack_user_ids: Sequence[str]
-) -> list[Mentioned]:
+) -> list[MentionedUser]:
     """The people behind mentions, as far as they are known."""
     return await db.all(
-        Mentioned,
+        MentionedUser,
         "SELECT s.slack_user_id, s.name, split_part(u.email, '@', 1) AS handle FROM slack_users s"
         "  LEFT JOIN users u ON u.org_id = s.org_id AND u.id = s.user_id"
         " WHERE s.org_id = $1 AND s.connection_id = $2 AND s.slack_user_id = ANY ($3::text[])",

@@ -6,9 +6,9 @@ from typing import LiteralString
 from uuid import UUID
 
 from rytask.modules.work_items.model import (
-    Held,
+    LockedItem,
 )
-from rytask.modules.work_items.queries.parts import IN_PROJECT, ITEM, MY_ROLE, TODAY
+from rytask.modules.work_items.queries.fragments import IN_PROJECT, ITEM, MY_ROLE, TODAY
 from rytask.platform.db import Tx
 from rytask.platform.ids import OrgId, ProjectId
 from rytask.platform.work import Actor
@@ -57,7 +57,7 @@ async def lock_statuses(tx: Tx, status_ids: Sequence[UUID]) -> None:
     )
 
 
-async def hold(
+async def lock_item(
     tx: Tx,
     actor: Actor,
     now: datetime,
@@ -65,11 +65,11 @@ async def hold(
     *,
     status_id: UUID | None = None,
     trashed: bool = False,
-) -> Held | None:
+) -> LockedItem | None:
     """An item, locked: nobody else can change it until we commit. `status_id`: where it may go."""
     in_trash: LiteralString = "IS NOT NULL" if trashed else "IS NULL"
     return await tx.maybe(
-        Held,
+        LockedItem,
         f"WITH {TODAY} SELECT {ITEM}, w.closed_at, p.workspace_id,"
         "  p.archived_at IS NOT NULL AS archived, m.role, (SELECT day FROM today) AS today,"
         "  t.category AS target_category, t.name AS target_name"

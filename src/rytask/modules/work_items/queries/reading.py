@@ -10,11 +10,11 @@ from rytask.modules.work_items.model import (
     Watcher,
     WorkItem,
 )
-from rytask.modules.work_items.queries.parts import IN_PROJECT, ITEM, TODAY, visible
+from rytask.modules.work_items.queries.fragments import IN_PROJECT, ITEM, TODAY, visible
 from rytask.modules.work_items.schemas import GroupBy, ItemsQuery, Smart
 from rytask.modules.work_items.sorting import Key, after, order_by
 from rytask.platform.db import Reader, Where
-from rytask.platform.events import Recorded
+from rytask.platform.events import RecordedFact
 from rytask.platform.ids import OrgId
 from rytask.platform.work import Reading
 
@@ -155,10 +155,10 @@ async def subtasks(
 
 async def facts(
     db: Reader, org_id: OrgId, item_id: UUID, since: int, limit: int | None
-) -> list[Recorded]:
+) -> list[RecordedFact]:
     """What happened to an item, oldest first, from a place in the feed on."""
     return await db.all(
-        Recorded,
+        RecordedFact,
         "SELECT org_id, seq, kind, project_id, subject_id, actor_id, source, payload, at"
         "  FROM events WHERE org_id = $1 AND subject_id = $2 AND seq >= $3"
         " ORDER BY seq LIMIT $4",

@@ -6,17 +6,17 @@ from typing import LiteralString
 from uuid import UUID
 
 from rytask.modules.work_items.model import (
-    Ground,
-    Names,
+    ItemReferences,
+    LineNames,
 )
-from rytask.modules.work_items.queries.parts import MY_ROLE, TODAY
+from rytask.modules.work_items.queries.fragments import MY_ROLE, TODAY
 from rytask.modules.work_items.rules import MAX_DEPTH
 from rytask.platform.db import Tx, Where
 from rytask.platform.ids import ProjectId, UserId
 from rytask.platform.work import Actor
 
 
-async def names(
+async def resolve_names(
     tx: Tx,
     actor: Actor,
     now: datetime,
@@ -27,7 +27,7 @@ async def names(
     handles: Sequence[str],
     labels: Sequence[str],
     parent_key: str | None,
-) -> Names:
+) -> LineNames:
     """What the names in a captured line mean, and the day where the capturer is.
 
     A project that is named must be one that the actor may add to; else it is the given one. A
@@ -35,8 +35,8 @@ async def names(
     get the item answers to it.
     """
     return await tx.one(
-        Names,
-        f"WITH RECURSIVE {TODAY}, place AS MATERIALIZED ("
+        LineNames,
+        f"WITH RECURSIVE {TODAY}, target AS MATERIALIZED ("
         "  SELECT p.id, p.workspace_id, p.key_prefix, p.key_prefix = $6 AS named"
         f"   FROM projects p{MY_ROLE}$4"
         "   WHERE p.org_id = $1 AND p.deleted_at IS NULL AND (p.id = $5"
@@ -47,41 +47,41 @@ async def names(
         "  SELECT u.id, lower(split_part(u.email, '@', 1)) AS mailbox,"
         "         translate(lower(u.name), ' .-_', '') AS name,"
         "         lower(split_part(u.name, ' ', 1)) AS first_name"
-        "    FROM place JOIN memberships o ON o.org_id = $1 AND o.deactivated_at IS NULL"
+        "    FROM target JOIN memberships o ON o.org_id = $1 AND o.deactivated_at IS NULL"
         "    JOIN users u ON u.org_id = $1 AND u.id = o.user_id"
         "    LEFT JOIN project_members a"
-        "      ON a.org_id = $1 AND a.project_id = place.id AND a.user_id = o.user_id"
+        "      ON a.org_id = $1 AND a.project_id = target.id AND a.user_id = o.user_id"
         "   WHERE cardinality($7::text[]) > 0"
         "     AND (o.role IN ('OWNER', 'ADMIN') OR a.user_id IS NOT NULL)"
         "), up AS ("
-        "  SELECT w.id, w.parent_id, 1 AS level FROM place JOIN work_items w"
-        "      ON w.org_id = $1 AND w.project_id = place.id AND w.deleted_at IS NULL"
-        "     AND place.key_prefix = split_part($9::text, '-', 1)"
+        "  SELECT w.id, w.parent_id, 1 AS level FROM target JOIN work_items w"
+        "      ON w.org_id = $1 AND w.project_id = target.id AND w.deleted_at IS NULL"
+        "     AND target.key_prefix = split_part($9::text, '-', 1)"
         "     AND w.number = nullif(split_part($9, '-', 2), '')::int"
         "  UNION ALL"
         "  SELECT w.id, w.parent_id, up.level + 1 FROM up"
         "    JOIN work_items w ON w.org_id = $1 AND w.id = up.parent_id WHERE up.level < 100"
         ")"
-        " SELECT (SELECT day FROM today) AS today, place.id AS project_id, place.workspace_id,"
-        "  coalesce(place.named, false) AS named,"
+        " SELECT (SELECT day FROM today) AS today, target.id AS project_id, target.workspace_id,"
+        "  coalesce(target.named, false) AS project_named,"
         "  ARRAY(SELECT ("
         "    SELECT CASE WHEN count(*) = 1 THEN (array_agg(best.id))[1] END FROM ("
-        "      SELECT x.id, rank() OVER (ORDER BY x.nearness) AS place FROM ("
+        "      SELECT x.id, rank() OVER (ORDER BY x.nearness) AS rank FROM ("
         "        SELECT id, CASE h.handle WHEN mailbox THEN 1"
         "                   ELSE CASE WHEN translate(h.handle, ' .-_', '') = name THEN 2"
         "                             WHEN h.handle = first_name THEN 3 END END AS nearness"
         "          FROM people) x"
         "       WHERE x.nearness IS NOT NULL) best"
-        "     WHERE best.place = 1)"
+        "     WHERE best.rank = 1)"
         "    FROM unnest($7::text[]) WITH ORDINALITY AS h (handle, n) ORDER BY h.n"
         "  ) AS assignee_ids,"
         "  ARRAY(SELECT (SELECT l.id FROM labels l WHERE l.org_id = $1"
-        "                   AND l.workspace_id = place.workspace_id AND lower(l.name) = n.name)"
+        "                   AND l.workspace_id = target.workspace_id AND lower(l.name) = n.name)"
         "    FROM unnest($8::text[]) WITH ORDINALITY AS n (name, n) ORDER BY n.n"
         "  ) AS label_ids,"
         "  (SELECT up.id FROM up WHERE up.level = 1 AND"
         "    (SELECT max(level) FROM up) < $11) AS parent_id"
-        " FROM (SELECT) one LEFT JOIN place ON true",
+        " FROM (SELECT) one LEFT JOIN target ON true",
         actor.org_id,
         day_of,
         now,
@@ -108,25 +108,25 @@ _ASSIGNABLE: LiteralString = (
 def _family(parent: LiteralString, item: LiteralString) -> LiteralString:
     """CTEs: the parent with its ancestors, the item with all below it, and the parent locked."""
     return (
-        ", line AS ("
+        ", lineage AS ("
         "  SELECT id, parent_id, 1 AS level FROM work_items"
         f"  WHERE org_id = $1 AND project_id = $4 AND id = {parent} AND deleted_at IS NULL"
         "  UNION ALL"
-        "  SELECT w.id, w.parent_id, line.level + 1 FROM line"
-        "    JOIN work_items w ON w.org_id = $1 AND w.id = line.parent_id"
-        "   WHERE line.level < 100"
+        "  SELECT w.id, w.parent_id, lineage.level + 1 FROM lineage"
+        "    JOIN work_items w ON w.org_id = $1 AND w.id = lineage.parent_id"
+        "   WHERE lineage.level < 100"
         "), tree AS ("
         f" SELECT id, 1 AS level FROM work_items WHERE org_id = $1 AND id = {item}"
         "  UNION ALL"
         "  SELECT w.id, tree.level + 1 FROM tree"
         "    JOIN work_items w ON w.org_id = $1 AND w.parent_id = tree.id WHERE tree.level < 100"
-        "), held AS MATERIALIZED ("
+        "), locked AS MATERIALIZED ("
         f" SELECT id FROM work_items WHERE org_id = $1 AND id = {parent} FOR NO KEY UPDATE"
         ")"
     )
 
 
-async def ground(
+async def resolve_references(
     tx: Tx,
     actor: Actor,
     now: datetime,
@@ -139,7 +139,7 @@ async def ground(
     parent_id: UUID | None = None,
     day_of: UserId | None = None,
     dated: bool = False,
-) -> Ground | None:
+) -> ItemReferences | None:
     """Look up all that an item is to refer to, and hold it until we commit.
 
     Without a status: the one that new items get. `dated` asks for the day, where `day_of` is. With
@@ -152,15 +152,16 @@ async def ground(
     if status_id is not None:
         chosen = "AND s.id = " + where.param(status_id)
     family: LiteralString = ""
-    line: LiteralString = "'{}'::uuid[] AS line, 1 AS height"
+    lineage: LiteralString = "'{}'::uuid[] AS lineage, 1 AS height"
     if parent_id is not None:
         family = _family(where.param(parent_id), where.param(item_id))
-        line = (
-            "ARRAY(SELECT id FROM line WHERE EXISTS (SELECT FROM held) ORDER BY level) AS line,"
+        lineage = (
+            "ARRAY(SELECT id FROM lineage WHERE EXISTS (SELECT FROM locked) ORDER BY level)"
+            " AS lineage,"
             " coalesce((SELECT max(level) FROM tree), 1) AS height"
         )
     return await tx.maybe(
-        Ground,
+        ItemReferences,
         f"WITH RECURSIVE {TODAY}{family}"
         " SELECT p.workspace_id, p.key_prefix, p.archived_at IS NOT NULL AS archived, m.role,"
         "  CASE WHEN $6 THEN (SELECT day FROM today) END AS today,"
@@ -168,8 +169,8 @@ async def ground(
         f" $7::uuid IS NULL OR {_ASSIGNABLE} AS assignable,"
         "  cardinality($8::uuid[]) = (SELECT count(*) FROM ("
         "    SELECT FROM labels l WHERE l.org_id = $1 AND l.workspace_id = p.workspace_id"
-        "     AND l.id = ANY ($8) FOR KEY SHARE) l) AS labelled,"
-        f" {line}"
+        "     AND l.id = ANY ($8) FOR KEY SHARE) l) AS labels_exist,"
+        f" {lineage}"
         f" FROM projects p{MY_ROLE}$5"
         "  LEFT JOIN LATERAL (SELECT s.id, s.category FROM statuses s"
         f"    WHERE s.org_id = $1 AND s.project_id = p.id {chosen} FOR SHARE) s ON true"

@@ -9,7 +9,7 @@ import msgspec
 
 from rytask.modules.projects.model import Category
 from rytask.modules.work_items.model import (
-    Held,
+    LockedItem,
     WatchReason,
     WorkItem,
 )
@@ -18,19 +18,19 @@ from rytask.platform.db import Tx, Where
 from rytask.platform.ids import OrgId, ProjectId, UserId
 
 
-class Place(msgspec.Struct, frozen=True):
+class ItemSlot(msgspec.Struct, frozen=True):
     number: int
     position: float
 
 
-async def next_place(tx: Tx, org_id: OrgId, project_id: ProjectId) -> Place:
+async def allocate_slot(tx: Tx, org_id: OrgId, project_id: ProjectId) -> ItemSlot:
     """The next number of a project, and the end of its order. Nobody else gets them.
 
     Committed apart, so that those who add to a project do not wait for each other's commits: with
     a transaction that fails a number is lost, and no number comes twice.
     """
-    return await tx.apart.one(
-        Place,
+    return await tx.autocommit.one(
+        ItemSlot,
         "UPDATE project_counters"
         "   SET last_number = last_number + 1, last_position = last_position + $3"
         " WHERE org_id = $1 AND project_id = $2"
@@ -157,7 +157,7 @@ async def update(
 
 
 async def set_trashed(
-    tx: Tx, org_id: OrgId, item: Held, now: datetime, deleted_at: datetime | None
+    tx: Tx, org_id: OrgId, item: LockedItem, now: datetime, deleted_at: datetime | None
 ) -> None:
     """Put an item into the trash or take it out, and count its parent's sub-tasks."""
     await tx.execute(
@@ -179,7 +179,7 @@ class Neighbour(msgspec.Struct, frozen=True):
     position: float
 
 
-async def beside(
+async def neighbours(
     tx: Tx,
     org_id: OrgId,
     item: WorkItem,
@@ -217,7 +217,7 @@ async def beside(
     )
 
 
-async def place(
+async def set_positions(
     tx: Tx,
     org_id: OrgId,
     project_id: ProjectId,
@@ -264,7 +264,7 @@ async def unwatch(tx: Tx, org_id: OrgId, item_id: UUID, user_id: UserId) -> bool
     )
 
 
-async def relabel(
+async def set_labels(
     tx: Tx, org_id: OrgId, item_id: UUID, now: datetime, label_ids: Sequence[UUID]
 ) -> None:
     await tx.execute(
@@ -276,7 +276,7 @@ async def relabel(
     )
 
 
-async def drop_label(tx: Tx, org_id: OrgId, label_id: UUID, into_id: UUID | None) -> None:
+async def replace_label(tx: Tx, org_id: OrgId, label_id: UUID, into_id: UUID | None) -> None:
     """Take a label off every item that has it; with `into_id`, put that one on instead."""
     await tx.execute(
         "UPDATE work_items SET label_ids = CASE WHEN $3 = ANY (label_ids) OR $3::uuid IS NULL"
@@ -288,7 +288,7 @@ async def drop_label(tx: Tx, org_id: OrgId, label_id: UUID, into_id: UUID | None
     )
 
 
-async def settle(
+async def apply_category(
     tx: Tx, org_id: OrgId, project_id: ProjectId, status_id: UUID, category: Category, now: datetime
 ) -> None:
     """Complete, close or reopen the items of a status whose category has changed."""

@@ -88,7 +88,7 @@ async def inbox(person: Person, state: str = "all") -> list[Mapping[str, Any]]:
     return answer.json()["data"]
 
 
-async def told(person: Person, state: str = "all") -> list[str]:
+async def notified_kinds(person: Person, state: str = "all") -> list[str]:
     """The kinds of a person's notifications, the newest first."""
     return [notification["type"] for notification in await inbox(person, state)]
 

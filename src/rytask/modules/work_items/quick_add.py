@@ -8,14 +8,14 @@ import msgspec
 from rytask.modules.projects import service as projects
 from rytask.modules.work_items import capture
 from rytask.modules.work_items.capture import Captured, Kind, Unresolved
-from rytask.modules.work_items.model import Names
-from rytask.modules.work_items.queries import references
+from rytask.modules.work_items.model import LineNames
+from rytask.modules.work_items.queries.references import resolve_names
 from rytask.modules.work_items.schemas import NewItem
 from rytask.platform.ids import UserId
 from rytask.platform.work import Writing
 
 
-async def read(
+async def read_line(
     ctx: Writing, line: str, new: NewItem, day_of: UserId | None
 ) -> tuple[NewItem, tuple[Unresolved, ...]]:
     """A new item with what a line says filled in, and the words of it that mean nothing.
@@ -24,7 +24,7 @@ async def read(
     """
     first = capture.parse(line, ctx.now.date())
     handles, labels = _values(first, "assignee"), _values(first, "label")
-    names = await references.names(
+    names = await resolve_names(
         ctx.db,
         ctx.actor,
         ctx.now,
@@ -67,9 +67,12 @@ def _values(captured: Captured, kind: Kind) -> list[str]:
     return list(dict.fromkeys(mentioned))
 
 
-def _unknown(captured: Captured, names: Names, people: dict[str, UserId | None]) -> set[str]:
+def _unknown(captured: Captured, names: LineNames, people: dict[str, UserId | None]) -> set[str]:
     """The tokens whose names mean nothing here, as they were typed."""
-    nothing: dict[Kind, bool] = {"project": not names.named, "parent": names.parent_id is None}
+    nothing: dict[Kind, bool] = {
+        "project": not names.project_named,
+        "parent": names.parent_id is None,
+    }
     return {
         token.token
         for token in captured.tokens

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.notifications.desk import inbox, put_item, told, unread
+from tests.notifications.inboxes import inbox, notified_kinds, put_item, unread
 from tests.world import Person, World
 
 from rytask.modules.notifications import jobs, rules
@@ -62,21 +62,21 @@ async def test_who_gets_an_item_at_its_creation_is_told(world: World) -> None:
         "dueDate": "2030-01-31",
         "actorName": world.owner.name,
     }
-    assert await told(world.owner) == []
+    assert await notified_kinds(world.owner) == []
 
 
 async def test_who_gets_an_item_later_is_told(world: World) -> None:
     sam = await world.person()
     item = await create(world, world.owner)
     await change(world, world.owner, item, assigneeId=str(sam.id))
-    assert await told(sam) == ["ASSIGNED"]
+    assert await notified_kinds(sam) == ["ASSIGNED"]
 
 
 async def test_who_takes_an_item_is_not_told(world: World) -> None:
     sam = await world.person()
     item = await create(world, world.owner)
     await change(world, sam, item, assigneeId=str(sam.id))
-    assert await told(sam) == []
+    assert await notified_kinds(sam) == []
 
 
 async def test_a_new_status_is_told_to_the_assignee_and_the_watchers(world: World) -> None:
@@ -92,14 +92,14 @@ async def test_a_new_status_is_told_to_the_assignee_and_the_watchers(world: Worl
             "name": "In Progress",
         }
         assert notice["payload"]["actorName"] == "Mia"
-    assert await told(mia) == []
+    assert await notified_kinds(mia) == []
 
 
 async def test_who_cannot_see_the_project_is_not_told(world: World) -> None:
     outsider = await world.person(project_role=None)
     item = await put_item(world, due=None, watchers=[outsider])
     await change(world, world.owner, {"id": item}, statusId=status(world, "Review"))
-    assert await told(outsider) == []
+    assert await notified_kinds(outsider) == []
 
 
 async def test_who_left_the_project_does_not_see_its_news_any_more(world: World) -> None:
@@ -110,7 +110,7 @@ async def test_who_left_the_project_does_not_see_its_news_any_more(world: World)
         await tx.execute(
             "DELETE FROM project_members WHERE org_id = $1 AND user_id = $2", world.org_id, sam.id
         )
-    assert (await told(sam), await unread(sam)) == ([], 0)
+    assert (await notified_kinds(sam), await unread(sam)) == ([], 0)
     answer = await sam.api.patch(f"/api/v1/notifications/{notice['id']}", json={"read": True})
     assert answer.status_code == 404
 
@@ -132,7 +132,7 @@ async def test_several_changes_within_minutes_are_one_unread_notice_of_the_lates
 
     next_bucket(world)
     await change(world, world.owner, item, statusId=status(world, "In Progress"))
-    assert await told(sam) == ["STATUS_CHANGED", "STATUS_CHANGED", "ASSIGNED"]
+    assert await notified_kinds(sam) == ["STATUS_CHANGED", "STATUS_CHANGED", "ASSIGNED"]
 
 
 async def test_facts_that_are_heard_late_or_twice_change_nothing(world: World) -> None:
@@ -185,7 +185,7 @@ async def test_what_is_said_about_a_date_is_archived_when_it_is_not_true_any_mor
     item = await create(world, sam, assigneeId=str(sam.id), dueDate="2030-01-01")
     async with world.tools.transaction(world.org_id) as ctx:
         await jobs.scan(ctx, world.org_id)
-    assert await told(sam, "unread") == ["OVERDUE"]
+    assert await notified_kinds(sam, "unread") == ["OVERDUE"]
     if how == "trashed":
         await sam.api.delete(f"{ITEMS}/{item['id']}")
         assert await world.run_jobs() == []
@@ -194,5 +194,5 @@ async def test_what_is_said_about_a_date_is_archived_when_it_is_not_true_any_mor
     else:
         name = {"done": "Done", "cancelled": "Cancelled"}[how]
         await change(world, sam, item, statusId=status(world, name))
-    assert await told(sam, "unread") == []
-    assert await told(sam, "archived") == ["OVERDUE"]
+    assert await notified_kinds(sam, "unread") == []
+    assert await notified_kinds(sam, "archived") == ["OVERDUE"]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Silence:
+class HangingServer:
     """How often somebody called, and where."""
 
     def __init__(self) -> None:
@@ -14,19 +14,19 @@ class Silence:
 
 
 @asynccontextmanager
-async def silent_redis() -> AsyncIterator[Silence]:
-    silence, open_lines = Silence(), list[asyncio.StreamWriter]()
+async def hanging_redis() -> AsyncIterator[HangingServer]:
+    hanging, open_lines = HangingServer(), list[asyncio.StreamWriter]()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        silence.calls += 1
+        hanging.calls += 1
         open_lines.append(writer)
         while await reader.read(65536):
             pass
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    silence.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    hanging.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        yield silence
+        yield hanging
     finally:
         server.close()
         for writer in open_lines:

@@ -1,6 +1,6 @@
 """`rytask up` with stand-ins for the commands that it calls.
 
-`rehearsal.py up PORT DATA_DIR` runs it; with another command this file is that command.
+`fake_commands.py up PORT DATA_DIR` runs it; with another command this file is that command.
 """
 
 import json
@@ -58,7 +58,7 @@ def up(port: str, data_dir: str) -> None:
 
 
 def serve() -> None:
-    if os.environ.get("REHEARSED_FAILURE") == "serve":
+    if os.environ.get("FAILING_COMMAND") == "serve":
         sys.exit("no secret, no service")
     signal.signal(signal.SIGTERM, end)
     say("at work")
@@ -74,4 +74,4 @@ match sys.argv[1:]:
         serve()
     case [command]:
         say(f"{command} done")
-        sys.exit(command == os.environ.get("REHEARSED_FAILURE"))
+        sys.exit(command == os.environ.get("FAILING_COMMAND"))

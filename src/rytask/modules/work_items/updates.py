@@ -19,8 +19,9 @@ from rytask.modules.work_items.events import (
     ItemTrashed,
     SubtaskAdded,
 )
-from rytask.modules.work_items.model import Held, ItemLabel, WorkItem
-from rytask.modules.work_items.queries import locking, references, writing
+from rytask.modules.work_items.model import ItemLabel, LockedItem, WorkItem
+from rytask.modules.work_items.queries import locking, writing
+from rytask.modules.work_items.queries.references import resolve_references
 from rytask.modules.work_items.queries.writing import Neighbour
 from rytask.modules.work_items.schemas import ItemChanges, Move, NewLabelOfItem
 from rytask.platform import patch
@@ -36,11 +37,11 @@ async def update(ctx: Writing, item_id: UUID, changes: ItemChanges) -> WorkItem:
     if changes.parent_id is not msgspec.UNSET:
         await locking.lock_tree_of(ctx.db, ctx.org_id, item_id)
     wanted_status = None if changes.status_id is msgspec.UNSET else changes.status_id
-    before = await _hold(ctx, item_id, wanted_status)
+    before = await _lock_item(ctx, item_id, wanted_status)
     checks.version(before, changes.version)
-    wanted = _wanted(before, changes)
+    wanted = _changed_fields(before, changes)
     if not wanted:
-        return shown(before)
+        return public_item(before)
     checks.dates(
         *(
             wanted.get(name, getattr(before, name))
@@ -48,7 +49,7 @@ async def update(ctx: Writing, item_id: UUID, changes: ItemChanges) -> WorkItem:
         )
     )
     if wanted.keys() & {"assignee_id", "label_ids", "parent_id"}:
-        ground = await references.ground(
+        references = await resolve_references(
             ctx.db,
             ctx.actor,
             ctx.now,
@@ -58,15 +59,15 @@ async def update(ctx: Writing, item_id: UUID, changes: ItemChanges) -> WorkItem:
             label_ids=wanted.get("label_ids", ()),
             parent_id=wanted.get("parent_id"),
         )
-        if ground is None:
+        if references is None:
             raise checks.no_item()
-        checks.references(ground, item_id, wanted.get("parent_id"))
+        checks.references(references, item_id, wanted.get("parent_id"))
     if "status_id" in wanted:
-        wanted |= _arrival(ctx, before)
+        wanted |= _closing_times(ctx, before)
     position = await writing.update(
         ctx.db, before, ctx.org_id, ctx.now, wanted, to_end="status_id" in wanted
     )
-    after = _changed(ctx, before, {**wanted, "position": position})
+    after = _with_changes(ctx, before, {**wanted, "position": position})
     _record(ctx, before, after)
     return after
 
@@ -79,7 +80,7 @@ async def move(ctx: Writing, item_id: UUID, to: Move) -> WorkItem:
     status_id = await locking.lock_column(ctx.db, ctx.org_id, item_id, to.status_id)
     if status_id is None:
         raise checks.no_item()
-    before = await _hold(ctx, item_id, status_id)
+    before = await _lock_item(ctx, item_id, status_id)
     checks.version(before, to.version)
     if to.status_id is None and before.status_id != status_id:
         raise checks.StaleVersion("Somebody moved this item.", current=before.version)
@@ -87,15 +88,15 @@ async def move(ctx: Writing, item_id: UUID, to: Move) -> WorkItem:
         raise checks.unknown_status()
     wanted: dict[str, Any] = {}
     if before.status_id != status_id:
-        wanted = {"status_id": status_id} | _arrival(ctx, before)
+        wanted = {"status_id": status_id} | _closing_times(ctx, before)
     neighbours = await _neighbours(ctx, before, status_id, to)
     if not wanted and (neighbours is None or _is_between(before.position, *neighbours)):
-        return shown(before)
+        return public_item(before)
     to_end = neighbours is None or neighbours[1] is None
     if neighbours is not None and not to_end:
         wanted["position"] = await _position(ctx, before, status_id, neighbours)
     position = await writing.update(ctx.db, before, ctx.org_id, ctx.now, wanted, to_end=to_end)
-    after = _changed(ctx, before, {**wanted, "position": position})
+    after = _with_changes(ctx, before, {**wanted, "position": position})
     _record(ctx, before, after)
     return after
 
@@ -103,29 +104,29 @@ async def move(ctx: Writing, item_id: UUID, to: Move) -> WorkItem:
 async def trash(ctx: Writing, item_id: UUID) -> None:
     """Put an item into the trash. Its sub-tasks stay where they are, and stay its sub-tasks."""
     await locking.lock_tree_of(ctx.db, ctx.org_id, item_id)
-    item = await _hold(ctx, item_id)
+    item = await _lock_item(ctx, item_id)
     await writing.set_trashed(ctx.db, ctx.org_id, item, ctx.now, ctx.now)
-    ctx.record(ItemTrashed(**_named(item)))
+    ctx.record(ItemTrashed(**_fact_fields(item)))
 
 
 async def restore(ctx: Writing, item_id: UUID) -> WorkItem:
     """Take an item out of the trash, to where it was. Not being in it changes nothing."""
     await locking.lock_tree_of(ctx.db, ctx.org_id, item_id)
-    held = await locking.hold(ctx.db, ctx.actor, ctx.now, item_id, trashed=True)
-    if held is None:
-        return shown(await _hold(ctx, item_id))
-    item = checks.changeable(ctx.actor, held)
+    locked = await locking.lock_item(ctx.db, ctx.actor, ctx.now, item_id, trashed=True)
+    if locked is None:
+        return public_item(await _lock_item(ctx, item_id))
+    item = checks.require_changeable(ctx.actor, locked)
     await writing.set_trashed(ctx.db, ctx.org_id, item, ctx.now, None)
-    ctx.record(ItemRestored(**_named(item)))
-    return replace(shown(item), version=item.version + 1, updated_at=ctx.now)
+    ctx.record(ItemRestored(**_fact_fields(item)))
+    return replace(public_item(item), version=item.version + 1, updated_at=ctx.now)
 
 
 async def add_label(ctx: Writing, item_id: UUID, new: NewLabelOfItem) -> ItemLabel:
     """Put a label on an item, making it if its name is new. Having it already changes nothing."""
-    item = await _hold(ctx, item_id)
+    item = await _lock_item(ctx, item_id)
     if new.label_id is not None:
         label_id = new.label_id
-        ground = await references.ground(
+        references = await resolve_references(
             ctx.db,
             ctx.actor,
             ctx.now,
@@ -133,7 +134,7 @@ async def add_label(ctx: Writing, item_id: UUID, new: NewLabelOfItem) -> ItemLab
             project_id=item.project_id,
             label_ids=[label_id],
         )
-        if ground is None or not ground.labelled:
+        if references is None or not references.labels_exist:
             raise NotFound("There is no such label.")
     elif new.name is not None:
         [label_id] = await projects.ensure_labels(ctx, item.workspace_id, [new.name.strip()])
@@ -141,33 +142,33 @@ async def add_label(ctx: Writing, item_id: UUID, new: NewLabelOfItem) -> ItemLab
         raise Malformed("Send the `labelId` of a label, or its `name`.", code="work_item.no_label")
     if label_id not in item.label_ids:
         label_ids = checks.label_ids([*item.label_ids, label_id])
-        await writing.relabel(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
-        ctx.record(ItemLabelled(**_named(item), added=[label_id], removed=[]))
+        await writing.set_labels(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
+        ctx.record(ItemLabelled(**_fact_fields(item), added=[label_id], removed=[]))
     return ItemLabel(label_id)
 
 
 async def remove_label(ctx: Writing, item_id: UUID, label_id: UUID) -> None:
     """Take a label off an item."""
-    item = await _hold(ctx, item_id)
+    item = await _lock_item(ctx, item_id)
     if label_id not in item.label_ids:
         raise NotFound("The item does not have this label.")
     label_ids = [id for id in item.label_ids if id != label_id]
-    await writing.relabel(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
-    ctx.record(ItemLabelled(**_named(item), added=[], removed=[label_id]))
+    await writing.set_labels(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
+    ctx.record(ItemLabelled(**_fact_fields(item), added=[], removed=[label_id]))
 
 
-def shown(item: WorkItem) -> WorkItem:
+def public_item(item: WorkItem) -> WorkItem:
     """An item without what only we need to know."""
     return WorkItem(*(getattr(item, name) for name in WorkItem.__struct_fields__))
 
 
-async def _hold(ctx: Writing, item_id: UUID, status_id: UUID | None = None) -> Held:
-    return checks.changeable(
-        ctx.actor, await locking.hold(ctx.db, ctx.actor, ctx.now, item_id, status_id=status_id)
+async def _lock_item(ctx: Writing, item_id: UUID, status_id: UUID | None = None) -> LockedItem:
+    return checks.require_changeable(
+        ctx.actor, await locking.lock_item(ctx.db, ctx.actor, ctx.now, item_id, status_id=status_id)
     )
 
 
-def _wanted(before: WorkItem, changes: ItemChanges) -> dict[str, Any]:
+def _changed_fields(before: WorkItem, changes: ItemChanges) -> dict[str, Any]:
     """The fields that are to have another value than they have."""
     wanted: dict[str, Any] = {}
     for name in changes.__struct_fields__:
@@ -183,21 +184,21 @@ def _wanted(before: WorkItem, changes: ItemChanges) -> dict[str, Any]:
     return wanted
 
 
-def _arrival(ctx: Writing, before: Held) -> dict[str, Any]:
+def _closing_times(ctx: Writing, before: LockedItem) -> dict[str, Any]:
     """What the status that an item comes into does to it."""
     if before.target_category is None:
         raise checks.unknown_status()
-    completed_at, closed_at = rules.closing(
+    completed_at, closed_at = rules.closing_times(
         before.target_category, before.completed_at, before.closed_at, ctx.now
     )
     return {"completed_at": completed_at, "closed_at": closed_at}
 
 
-def _changed(ctx: Writing, before: Held, changes: dict[str, Any]) -> WorkItem:
+def _with_changes(ctx: Writing, before: LockedItem, changes: dict[str, Any]) -> WorkItem:
     closed_at = changes.pop("closed_at", before.closed_at)
     due_date = changes.get("due_date", before.due_date)
     return replace(
-        shown(before),
+        public_item(before),
         **changes,
         overdue=due_date is not None and closed_at is None and due_date < before.today,
         version=before.version + 1,
@@ -205,40 +206,42 @@ def _changed(ctx: Writing, before: Held, changes: dict[str, Any]) -> WorkItem:
     )
 
 
-_OWN_NEWS = {"statusId", "assigneeId", "labelIds", "position"}
-_FOLLOWING = {"overdue", "version", "completedAt", "updatedAt"}
+_FIELDS_WITH_OWN_FACT = {"statusId", "assigneeId", "labelIds", "position"}
+_DERIVED_FIELDS = {"overdue", "version", "completedAt", "updatedAt"}
 
 
-def _record(ctx: Writing, before: Held, after: WorkItem) -> None:
+def _record(ctx: Writing, before: LockedItem, after: WorkItem) -> None:
     """One fact for each kind of news."""
-    named = _named(after)
-    fields = set(patch.changed(shown(before), after)) - _FOLLOWING
+    fact_fields = _fact_fields(after)
+    fields = set(patch.changed_fields(public_item(before), after)) - _DERIVED_FIELDS
     changes = [
         Change(name, getattr(before, attribute), getattr(after, attribute))
         for attribute, name in zip(
             WorkItem.__struct_fields__, WorkItem.__struct_encode_fields__, strict=True
         )
-        if name in fields and name not in _OWN_NEWS
+        if name in fields and name not in _FIELDS_WITH_OWN_FACT
     ]
     if changes:
-        ctx.record(ItemChanged(**named, changes=changes))
+        ctx.record(ItemChanged(**fact_fields, changes=changes))
     if "statusId" in fields:
         ctx.record(
             ItemStatusChanged(
-                **named,
+                **fact_fields,
                 from_id=before.status_id,
                 to_id=after.status_id,
                 to_name=before.target_name or "",
             )
         )
     elif "position" in fields:
-        ctx.record(ItemMoved(**named, from_position=before.position, to_position=after.position))
+        ctx.record(
+            ItemMoved(**fact_fields, from_position=before.position, to_position=after.position)
+        )
     if "assigneeId" in fields:
-        ctx.record(ItemAssigned(**named, from_id=before.assignee_id, to_id=after.assignee_id))
+        ctx.record(ItemAssigned(**fact_fields, from_id=before.assignee_id, to_id=after.assignee_id))
     if "labelIds" in fields:
         ctx.record(
             ItemLabelled(
-                **named,
+                **fact_fields,
                 added=[id for id in after.label_ids if id not in before.label_ids],
                 removed=[id for id in before.label_ids if id not in after.label_ids],
             )
@@ -255,7 +258,7 @@ def _record(ctx: Writing, before: Held, after: WorkItem) -> None:
         )
 
 
-def _named(item: WorkItem) -> dict[str, Any]:
+def _fact_fields(item: WorkItem) -> dict[str, Any]:
     return {
         "subject_id": item.id,
         "project_id": item.project_id,
@@ -264,20 +267,22 @@ def _named(item: WorkItem) -> dict[str, Any]:
     }
 
 
-_Between = tuple[Neighbour | None, Neighbour | None]
+_Neighbours = tuple[Neighbour | None, Neighbour | None]
 
 
-async def _neighbours(ctx: Writing, item: Held, status_id: UUID, to: Move) -> _Between | None:
+async def _neighbours(
+    ctx: Writing, item: LockedItem, status_id: UUID, to: Move
+) -> _Neighbours | None:
     """The two that a move asks to be between; None in it is an end, None alone: nothing asked."""
     anchor_id = to.after_id or to.before_id
     if anchor_id is None:
         return None
-    found = await _beside(ctx, item, status_id, anchor_id, before=to.after_id is None)
+    found = await _find_neighbours(ctx, item, status_id, anchor_id, before=to.after_id is None)
     anchor, other = found[0], found[1] if len(found) > 1 else None
     if to.after_id is None:
         return other, anchor
     if to.before_id is not None:
-        [end, *_] = await _beside(ctx, item, status_id, to.before_id, before=True)
+        [end, *_] = await _find_neighbours(ctx, item, status_id, to.before_id, before=True)
         if (end.position, end.id) <= (anchor.position, anchor.id):
             raise Invalid(
                 "`afterId` must come before `beforeId` in the status.",
@@ -286,10 +291,10 @@ async def _neighbours(ctx: Writing, item: Held, status_id: UUID, to: Move) -> _B
     return anchor, other
 
 
-async def _beside(
-    ctx: Writing, item: Held, status_id: UUID, anchor_id: UUID, *, before: bool
+async def _find_neighbours(
+    ctx: Writing, item: LockedItem, status_id: UUID, anchor_id: UUID, *, before: bool
 ) -> list[Neighbour]:
-    found = await writing.beside(
+    found = await writing.neighbours(
         ctx.db, ctx.org_id, item, status_id, anchor_id, before=before, count=1
     )
     if not found:
@@ -304,30 +309,34 @@ def _is_between(position: float, low: Neighbour | None, high: Neighbour | None) 
     return (low is None or low.position < position) and (high is None or position < high.position)
 
 
-async def _position(ctx: Writing, item: Held, status_id: UUID, neighbours: _Between) -> float:
+async def _position(
+    ctx: Writing, item: LockedItem, status_id: UUID, neighbours: _Neighbours
+) -> float:
     """A position between two neighbours; if there is no room, those near it move apart."""
     low, high = neighbours
-    position = rules.between(low and low.position, high and high.position)
+    position = rules.position_between(low and low.position, high and high.position)
     if position is not None:
         return position
     reach = rules.REACH
     while True:
-        left = await _around(ctx, item, status_id, low, reach, before=True)
-        right = await _around(ctx, item, status_id, high, reach, before=False)
+        left = await _neighbours_on_side(ctx, item, status_id, low, reach, before=True)
+        right = await _neighbours_on_side(ctx, item, status_id, high, reach, before=False)
         start = left.pop(0).position if len(left) > reach else None
         stop = right.pop().position if len(right) > reach else None
-        positions = rules.spread(start, stop, len(left) + 1 + len(right))
+        positions = rules.spread_positions(start, stop, len(left) + 1 + len(right))
         if positions is not None:
             ids = [neighbour.id for neighbour in (*left, *right)]
             own = positions.pop(len(left))
-            await writing.place(ctx.db, ctx.org_id, item.project_id, status_id, ids, positions)
+            await writing.set_positions(
+                ctx.db, ctx.org_id, item.project_id, status_id, ids, positions
+            )
             return own
         reach *= 2
 
 
-async def _around(
+async def _neighbours_on_side(
     ctx: Writing,
-    item: Held,
+    item: LockedItem,
     status_id: UUID,
     nearest: Neighbour | None,
     reach: int,
@@ -337,7 +346,7 @@ async def _around(
     """Up to `reach` neighbours on one side and the one that stays, in the order of the status."""
     if nearest is None:
         return []
-    found = await writing.beside(
+    found = await writing.neighbours(
         ctx.db, ctx.org_id, item, status_id, nearest.id, before=before, count=reach
     )
     return found[::-1] if before else found

@@ -11,7 +11,7 @@ import aiohttp
 from rytask.platform import jobs
 from rytask.platform.db import Database
 from rytask.platform.ids import OrgId
-from rytask.platform.reactions import heard
+from rytask.platform.reactions import subscribed_kinds
 from rytask.platform.settings import Settings
 from rytask.platform.work import Work, Writing
 from rytask.platform.worker import run_worker
@@ -73,9 +73,16 @@ async def tick(tools: jobs.Tools) -> None:
 
 
 @asynccontextmanager
-async def opened(database_url: str, hint: Callable[[], None]) -> AsyncIterator[jobs.Tools]:
+async def opened(
+    database_url: str, notify_workers: Callable[[], None]
+) -> AsyncIterator[jobs.Tools]:
     database = await Database.connect(database_url)
-    work = Work(database, heard=heard(), attempts=jobs.attempts_of, hint=hint)
+    work = Work(
+        database,
+        subscribed_kinds=subscribed_kinds(),
+        attempts=jobs.attempts_of,
+        notify_workers=notify_workers,
+    )
     try:
         async with aiohttp.ClientSession() as http:
             settings = Settings.read({"DATABASE_URL": database_url}, serving=False)

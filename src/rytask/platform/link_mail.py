@@ -11,7 +11,7 @@ from rytask.platform.mail import Delayed, Undeliverable
 log = structlog.get_logger("mail")
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class LinkMail(msgspec.Struct, frozen=True, kw_only=True):
     """Sent twice with the same id, it is recognised as the same mail."""
 
     id: UUID
@@ -21,7 +21,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     link: str
 
 
-async def post(tools: Tools, letter: Letter) -> None:
+async def send_link_mail(tools: Tools, letter: LinkMail) -> None:
     """Send a letter. Raises TryAgain when the mail server cannot take it now.
 
     Without a mail server it is only logged, with the link where the settings allow that.

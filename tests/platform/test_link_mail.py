@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 from tests.world import World
 
 from rytask.platform.jobs import TryAgain
+from rytask.platform.link_mail import LinkMail, send_link_mail
 from rytask.platform.mail import Mailer
-from rytask.platform.post import Letter, post
 
-LETTER = Letter(
+LETTER = LinkMail(
     id=uuid4(), to="ada@example.com", subject="Hi", text="Look:", link="http://rytask.test/secret"
 )
 
@@ -23,7 +23,7 @@ async def test_without_a_mail_server_the_link_is_logged_only_where_that_is_allow
 ) -> None:
     settings = msgspec.structs.replace(world.settings, log_mail_links=allowed)
     with capture_logs() as logs:
-        await post(replace(world.tools, mailer=None, settings=settings), LETTER)
+        await send_link_mail(replace(world.tools, mailer=None, settings=settings), LETTER)
     (line,) = logs
     assert (line["event"], line["to"]) == ("mail.not_configured", "ada@example.com")
     assert ("secret" in str(line)) is allowed
@@ -32,11 +32,11 @@ async def test_without_a_mail_server_the_link_is_logged_only_where_that_is_allow
 async def test_a_mail_server_that_is_away_is_asked_again(world: World) -> None:
     mailer = Mailer.read("smtp://127.0.0.1:9?starttls=never", "rytask@rytask.test")
     with pytest.raises(TryAgain):
-        await post(replace(world.tools, mailer=mailer), LETTER)
+        await send_link_mail(replace(world.tools, mailer=mailer), LETTER)
 
 
 async def test_a_letter_arrives_with_its_link(world: World) -> None:
     letter = msgspec.structs.replace(LETTER, to=f"{uuid4().hex}@example.com")
-    await post(world.tools, letter)
+    await send_link_mail(world.tools, letter)
     (mail,) = [mail for mail in world.mails if mail.to == letter.to]
     assert letter.link in mail.content

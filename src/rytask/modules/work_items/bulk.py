@@ -18,7 +18,7 @@ async def update_status(ctx: Writing, status_id: UUID, changes: StatusChanges) -
     before = await projects.require_status(ctx, status_id)
     after = await projects.update_status(ctx, before, changes)
     if after.category != before.category:
-        await writing.settle(
+        await writing.apply_category(
             ctx.db, ctx.org_id, before.project_id, status_id, after.category, ctx.now
         )
     return after
@@ -62,7 +62,7 @@ async def merge_label(ctx: Writing, label_id: UUID, into_id: UUID) -> Label:
     if label_id == into_id:
         raise Invalid("A label cannot be merged into itself.", code="label.same")
     into = await projects.require_label(ctx, into_id)
-    await writing.drop_label(ctx.db, ctx.org_id, label_id, into_id)
+    await writing.replace_label(ctx.db, ctx.org_id, label_id, into_id)
     await projects.delete_label(ctx, label, into_id)
     return into
 
@@ -70,7 +70,7 @@ async def merge_label(ctx: Writing, label_id: UUID, into_id: UUID) -> Label:
 async def delete_label(ctx: Writing, label_id: UUID) -> None:
     """Delete a label, and take it off its items. Their versions stay as they are."""
     label = await projects.require_label(ctx, label_id)
-    await writing.drop_label(ctx.db, ctx.org_id, label_id, None)
+    await writing.replace_label(ctx.db, ctx.org_id, label_id, None)
     await projects.delete_label(ctx, label)
 
 

@@ -1,6 +1,6 @@
-"""The hint: "there is work", told through Redis so that workers need not wait for their next look.
+"""Notifies workers through Redis that there is work, so that they need not wait to look again.
 
-It carries nothing and may be lost; PostgreSQL knows what there is to do.
+A notification carries nothing and may be lost; PostgreSQL knows what there is to do.
 """
 
 import asyncio
@@ -12,10 +12,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from rytask.platform.redis_client import Away, QuickRedis
+from rytask.platform.redis_client import RedisUnavailable, RequestRedis
 
 CHANNEL = "rytask:hint"
-AWAY = (RedisError, OSError, TimeoutError)
+REDIS_ERRORS = (RedisError, OSError, TimeoutError)
 
 
 def connect(url: str, *, timeout: float) -> redis.Redis:
@@ -29,49 +29,49 @@ def connect(url: str, *, timeout: float) -> redis.Redis:
     )
 
 
-class Hint:
+class WorkerNotifier:
     """Called after a commit. Returns at once, folds calls together, and is silent without Redis."""
 
-    def __init__(self, redis: QuickRedis) -> None:
+    def __init__(self, redis: RequestRedis) -> None:
         self._redis = redis
-        self._due: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self) -> None:
-        if self._due is None:
-            self._due = asyncio.get_running_loop().call_later(0.005, self._send)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(0.005, self._send)
 
     def _send(self) -> None:
-        self._due = None
-        with suppress(Away):
-            self._redis.call("PUBLISH", CHANNEL, "").add_done_callback(_heard)
+        self._timer = None
+        with suppress(RedisUnavailable):
+            self._redis.call("PUBLISH", CHANNEL, "").add_done_callback(_ignore_result)
 
     async def close(self) -> None:
         """Send what was not sent yet."""
-        if self._due is not None:
-            self._due.cancel()
-            with suppress(Away, ResponseError):
+        if self._timer is not None:
+            self._timer.cancel()
+            with suppress(RedisUnavailable, ResponseError):
                 await self._redis.call("PUBLISH", CHANNEL, "")
 
 
-def _heard(reply: asyncio.Future[object]) -> None:
+def _ignore_result(reply: asyncio.Future[object]) -> None:
     """Whether it arrived does not matter."""
     if not reply.cancelled():
         reply.exception()
 
 
-async def listen(url: str, heard: Callable[[], None]) -> None:
-    """Call `heard` at each hint, for ever. While Redis is away there are none."""
+async def listen(url: str, on_notification: Callable[[], None]) -> None:
+    """Call `on_notification` at each, for ever. While Redis is away there are none."""
     client = connect(url, timeout=2.0)
     try:
         while True:
             try:
                 async with client.pubsub(ignore_subscribe_messages=True) as channel:
                     await channel.subscribe(CHANNEL)
-                    heard()
+                    on_notification()
                     while True:
                         if await channel.get_message(timeout=30.0) is not None:
-                            heard()
-            except AWAY:
+                            on_notification()
+            except REDIS_ERRORS:
                 await asyncio.sleep(1.0)
     finally:
         await client.aclose()
