@@ -121,30 +121,28 @@ async def refresh(work: Work, session_context: SessionContext, token: str) -> Au
         stored = await credentials.session(work.database.reader, crypto.digest(token))
     if stored is None:
         raise _session_over()
-    result = None
     async with work.writing(_actor_signing_in(stored.org_id, stored.user_id)) as ctx:
         member = await credentials.lock_active_member(ctx.db, ctx.org_id, stored.user_id)
         session = await credentials.lock_session(ctx.db, ctx.org_id, stored.id)
         verdict = rules.judge_refresh(session, ctx.now)
         if member is None or verdict == "over":
             raise _session_over()
-        if verdict == "reused":
-            await _end_sessions(ctx, stored.user_id, only=session.family_id)
-            ctx.record(RefreshReused(subject_id=stored.user_id, session_id=session.family_id))
-        else:
+        if verdict != "reused":
             following = crypto.successor(session_context.settings.signing_secret, token)
             if verdict == "rotate":
                 await credentials.mark_rotated(ctx.db, ctx.org_id, session.id, ctx.now)
                 await _store_session(
                     ctx, stored.user_id, session.family_id, following, session_context
                 )
-            result = _auth_result(ctx, member, session.family_id, following, session_context)
-    if result is None:
-        raise Unauthenticated(
-            "This refresh token was used before, so its session was ended. Sign in again.",
-            code="auth.refresh_reused",
-        )
-    return result
+            return _auth_result(ctx, member, session.family_id, following, session_context)
+    # Apart: two who find this at once would each wait for the other's lock on the person.
+    async with work.writing(_actor_signing_in(stored.org_id, stored.user_id)) as ctx:
+        if await _end_sessions(ctx, stored.user_id, only=stored.family_id):
+            ctx.record(RefreshReused(subject_id=stored.user_id, session_id=stored.family_id))
+    raise Unauthenticated(
+        "This refresh token was used before, so its session was ended. Sign in again.",
+        code="auth.refresh_reused",
+    )
 
 
 async def sign_out(ctx: Writing) -> None:
@@ -370,6 +368,12 @@ def _auth_result(
 async def _end_sessions(
     ctx: Writing, user_id: UserId, *, only: UUID | None = None, but: UUID | None = None
 ) -> list[SessionId]:
+    """End sessions of a person: all, only one, or all but one.
+
+    A refresh under way is waited for, by a statement before the one that ends: the successor that
+    it leaves was not there yet for a statement that began before.
+    """
+    await credentials.lock_user(ctx.db, ctx.org_id, user_id)
     ended = await credentials.end_sessions(ctx.db, ctx.org_id, user_id, ctx.now, only=only, but=but)
     if ended:
         await auth.revoke(ctx.db, *ended)

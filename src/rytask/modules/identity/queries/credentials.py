@@ -1,8 +1,9 @@
 """What somebody signs in with: a password, a session, or a link that was mailed.
 
 E-mail addresses and secrets are looked up before one knows whose they are. Whoever starts or
-refreshes a session locks the membership for sharing first, and whoever changes one changes it
-before the sessions: so no session outlives the removal of its owner.
+refreshes a session first locks the person and their membership for sharing. Whoever ends sessions
+first changes one of these, or locks the person by `lock_user`: so no session outlives its end, or
+the removal of its owner.
 """
 
 from datetime import datetime, timedelta
@@ -87,6 +88,13 @@ async def lock_active_member(tx: Tx, org_id: OrgId, user_id: UserId) -> ActiveMe
         " WHERE u.org_id = $1 AND u.id = $2 AND m.deactivated_at IS NULL FOR SHARE",
         org_id,
         user_id,
+    )
+
+
+async def lock_user(tx: Tx, org_id: OrgId, user_id: UserId) -> None:
+    """Lock a person: no session of theirs is started or refreshed until we commit."""
+    await tx.execute(
+        "SELECT FROM users WHERE org_id = $1 AND id = $2 FOR NO KEY UPDATE", org_id, user_id
     )
 
 
