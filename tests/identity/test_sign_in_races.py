@@ -1,0 +1,70 @@
+"""Signing in while the password or the membership changes, stopped between two statements."""
+
+import asyncio
+
+import httpx
+
+from tests.identity.signing import refreshed
+from tests.locks import held, waiting
+from tests.world import Person, World
+
+
+async def login(world: World, person: Person) -> httpx.Response:
+    return await world.anonymous.post(
+        "/api/v1/auth/login", json={"email": person.email, "password": person.password}
+    )
+
+
+async def test_a_password_that_is_replaced_while_it_is_checked_opens_nothing(world: World) -> None:
+    person = await world.person()
+    async with held(
+        world.database,
+        "UPDATE users SET password_hash = 'another' WHERE org_id = $1 AND id = $2",
+        world.org_id,
+        person.id,
+    ):
+        signing_in = asyncio.create_task(login(world, person))
+        await waiting(world.database, 1)
+    answer = await signing_in
+    assert (answer.status_code, answer.json()["code"]) == (401, "auth.invalid_credentials")
+
+
+async def test_a_member_who_is_removed_while_they_sign_in_is_not_signed_in(world: World) -> None:
+    person = await world.person()
+    async with held(
+        world.database,
+        "UPDATE memberships SET deactivated_at = now() WHERE org_id = $1 AND user_id = $2",
+        world.org_id,
+        person.id,
+    ):
+        signing_in = asyncio.create_task(login(world, person))
+        await waiting(world.database, 1)
+    answer = await signing_in
+    assert (answer.status_code, answer.json()["code"]) == (401, "auth.invalid_credentials")
+
+
+async def test_nobody_is_removed_between_the_look_at_their_membership_and_their_session(
+    world: World,
+) -> None:
+    person = await world.person()
+    async with held(world.database, "LOCK TABLE sessions IN SHARE MODE"):
+        signing_in = asyncio.create_task(login(world, person))
+        await waiting(world.database, 1)
+        # As the removal does, but without waiting: it finds the membership locked.
+        free = await world.database.writer.values(
+            "SELECT m.user_id FROM memberships m JOIN users u ON u.id = m.user_id"
+            " WHERE m.org_id = $1 AND m.user_id = $2 FOR NO KEY UPDATE OF m SKIP LOCKED",
+            world.org_id,
+            person.id,
+        )
+        assert free == []
+        removal = asyncio.create_task(world.owner.api.delete(f"/api/v1/memberships/{person.id}"))
+        await waiting(world.database, 2)
+    session = await signing_in
+    assert (await removal).status_code == 204
+    assert session.status_code == 200
+    assert (await refreshed(world, session.json()["refreshToken"])).status_code == 401
+    alive = await world.database.reader.value(
+        "SELECT count(*) FROM sessions WHERE org_id = $1 AND revoked_at IS NULL", world.org_id
+    )
+    assert alive == 0
