@@ -102,10 +102,8 @@ def transactional(
         async def run_all(tools: Tools, rows: Sequence[outbox.LeasedJob]) -> None:
             async with tools.transaction(_org(rows[0])) as ctx:
                 ours = await outbox.finish_all(ctx.db, [row.id for row in rows])
-                by_itself = ctx.actor
                 for row in rows:
                     if row.id in ours:
-                        ctx.actor = by_itself
                         await function(ctx, decode(row.arg))
 
         _register(RegisteredJob(name, "work", attempts, run, run_all))

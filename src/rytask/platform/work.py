@@ -5,8 +5,8 @@ runs and written by one statement just before the commit: one round trip. After 
 the workers are notified; that may be lost.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
@@ -61,14 +61,18 @@ def system(org_id: OrgId, source: Source = "SYSTEM") -> Actor:
 class Reading:
     """What a use case that only looks may use."""
 
-    __slots__ = ("actor", "db", "now")
+    __slots__ = ("_actor", "db", "now")
 
     def __init__(self, db: Reader, actor: Actor, now: datetime) -> None:
-        self.db, self.actor, self.now = db, actor, now
+        self.db, self._actor, self.now = db, actor, now
+
+    @property
+    def actor(self) -> Actor:
+        return self._actor
 
     @property
     def org_id(self) -> OrgId:
-        return self.actor.org_id
+        return self._actor.org_id
 
 
 class Writing(Reading):
@@ -82,9 +86,20 @@ class Writing(Reading):
         self._facts: list[tuple[Fact, Actor]] = []
         self._jobs: list[tuple[str, object, datetime | None]] = []
 
+    @contextmanager
+    def acting_as(self, actor: Actor) -> Iterator[None]:
+        """Act as somebody else of the organization until the block ends, however it ends."""
+        if actor.org_id != self.org_id:
+            raise ValueError("a transaction belongs to one organization")
+        before, self._actor = self._actor, actor
+        try:
+            yield
+        finally:
+            self._actor = before
+
     def record(self, fact: Fact) -> None:
         """Record a fact of whoever acts now: it is written with the commit, or not at all."""
-        self._facts.append((fact, self.actor))
+        self._facts.append((fact, self._actor))
 
     def enqueue(self, job: str, arg: UUID | int | str, *, at: datetime | None = None) -> None:
         """Ask for a job after the commit: `module.verb` with an id, now or not before `at`."""

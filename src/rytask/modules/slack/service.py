@@ -86,21 +86,23 @@ async def create_item(ctx: Writing, capture_id: CaptureId) -> None:
     line, title, rest = rules.split_title(text)
     parts = (rest, request.description, request.permalink)
     # Whoever captures needs no account and no role here; with an account, it is their deed.
-    ctx.actor = msgspec.structs.replace(system(ctx.org_id, "SLACK"), user_id=capture.reporter_id)
-    created = await work_items.create(
-        ctx,
-        NewItem(
-            project_id=capture.project_id,
-            quick_add=line,
-            title=title,
-            description="\n\n".join(filter(None, parts)) or None,
-            priority=request.priority,
-            due_date=request.due_date,
-        ),
-        source="SLACK",
-        capture_id=capture.id,
-        reporter_id=capture.reporter_id,
+    actor = msgspec.structs.replace(system(ctx.org_id, "SLACK"), user_id=capture.reporter_id)
+    new_item = NewItem(
+        project_id=capture.project_id,
+        quick_add=line,
+        title=title,
+        description="\n\n".join(filter(None, parts)) or None,
+        priority=request.priority,
+        due_date=request.due_date,
     )
+    with ctx.acting_as(actor):
+        created = await work_items.create(
+            ctx,
+            new_item,
+            source="SLACK",
+            capture_id=capture.id,
+            reporter_id=capture.reporter_id,
+        )
     item = created.data
     outcome = Outcome(
         key=item.key,
@@ -169,8 +171,8 @@ async def undo(
         capture = await captures.lock_capture(ctx.db, ctx.org_id, capture_id)
         if capture is None or capture.state != "captured" or capture.item_id is None:
             return True
-        ctx.actor = msgspec.structs.replace(ctx.actor, user_id=capture.reporter_id)
-        with suppress(NotFound):  # somebody else was faster
+        capturer = msgspec.structs.replace(ctx.actor, user_id=capture.reporter_id)
+        with ctx.acting_as(capturer), suppress(NotFound):  # somebody else was faster
             await work_items.trash(ctx, capture.item_id)
         sealed = None
         if response_url is not None:
