@@ -53,9 +53,10 @@ class Dangling(Exception):
 
 
 class translated:
-    """Name what the driver raises: away is Unavailable (503), a refused row Duplicate or Dangling.
+    """Name what the driver raises: a refused row is Duplicate or Dangling, the rest a refusal.
 
-    A value that PostgreSQL cannot store is Malformed (400).
+    A database that is away or takes too long is Unavailable (503), a value that it cannot store
+    Malformed (400).
     """
 
     def __enter__(self) -> None:
@@ -73,6 +74,11 @@ class translated:
             isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
         ):
             raise Unavailable("The database is away for a moment. Try again.") from error
+        if isinstance(error, asyncpg.QueryCanceledError):
+            raise Unavailable(
+                "This took too long and was stopped; nothing was changed. Try again in a moment.",
+                retry_after=5,
+            ) from error
         if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
             raise Unavailable(
                 "The database is not migrated to this version. Run `rytask migrate`.",

@@ -1,7 +1,7 @@
 """People, and what they sign in with."""
 
 from datetime import datetime
-from typing import Literal, NewType
+from typing import Literal, LiteralString, NewType
 from uuid import UUID
 
 import msgspec
@@ -16,6 +16,9 @@ SessionId = NewType("SessionId", UUID)
 TokenId = NewType("TokenId", UUID)
 TokenType = Literal["PAT", "MCP"]
 Purpose = Literal["EMAIL_VERIFY", "PASSWORD_RESET"]
+
+MAILBOX: LiteralString = "lower(split_part(u.email, '@', 1))"
+"""The handle that everybody has, in SQL: the first part of the address of `users u`."""
 
 
 class User(msgspec.Struct, frozen=True, rename="camel"):

@@ -18,6 +18,8 @@ Kind = Literal["assignee", "label", "priority", "date", "estimate", "project", "
 Priority = Literal["URGENT", "HIGH", "MEDIUM", "LOW", "NONE"]
 
 MAX_LABEL = 60
+MAX_NAMES = 20
+"""How many different handles, and how many different labels, a line may name."""
 MAX_HOURS = 10_000
 HOURS_A_DAY = 8
 
@@ -66,6 +68,7 @@ def parse(text: str, today: date, unknown: Collection[str] = ()) -> Captured:
     words = _WORD.findall(text)
     title: list[str] = []
     tokens: list[Token] = []
+    names: dict[Kind, set[str]] = {"assignee": set(), "label": set()}
     unresolved: list[Unresolved] = []
     at = 0
     while at < len(words):
@@ -78,7 +81,8 @@ def parse(text: str, today: date, unknown: Collection[str] = ()) -> Captured:
         count, value = _value(kind, words[at : at + dates.MAX_WORDS], today)
         written = " ".join(words[at : at + count])
         token = written.rstrip(dates.SENTENCE_END)
-        if value is None or token in unknown:
+        too_many = kind in names and value is not None and _is_one_too_many(names[kind], value)
+        if value is None or too_many or token in unknown:
             title.append(written)
             unresolved.append(Unresolved(token, kind))
         else:
@@ -97,6 +101,15 @@ def parse(text: str, today: date, unknown: Collection[str] = ()) -> Captured:
         tokens=tuple(tokens),
         unresolved=tuple(dict.fromkeys(unresolved)),
     )
+
+
+def _is_one_too_many(names: set[str], value: object) -> bool:
+    """Whether a line has named enough others of this kind before. Each name counts once."""
+    name = str(value).lower()
+    if name not in names and len(names) == MAX_NAMES:
+        return True
+    names.add(name)
+    return False
 
 
 def escape(title: str) -> str:

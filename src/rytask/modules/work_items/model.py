@@ -142,6 +142,15 @@ class ItemReferences(msgspec.Struct, frozen=True):
     height: int
 
 
+class Mentions(msgspec.Struct, frozen=True):
+    """The names in a captured line that must be looked up; handles and labels in lower case."""
+
+    key_prefix: str | None
+    parent_key: str | None
+    handles: list[str]
+    labels: list[str]
+
+
 class LineNames(msgspec.Struct, frozen=True):
     """What the names in a captured line mean. Lists answer in the order of the question."""
 

@@ -8,8 +8,8 @@ import msgspec
 from rytask.modules.projects import service as projects
 from rytask.modules.work_items import capture
 from rytask.modules.work_items.capture import Captured, Kind, Unresolved
-from rytask.modules.work_items.model import LineNames
-from rytask.modules.work_items.queries.references import resolve_names
+from rytask.modules.work_items.model import LineNames, Mentions
+from rytask.modules.work_items.queries.names import resolve_names
 from rytask.modules.work_items.schemas import NewItem
 from rytask.platform.ids import UserId
 from rytask.platform.work import Writing
@@ -23,21 +23,15 @@ async def read_line(
     Labels are made where they are missing. What `new` says already goes before the line.
     """
     first = capture.parse(line, ctx.now.date())
-    handles, labels = _values(first, "assignee"), _values(first, "label")
-    names = await resolve_names(
-        ctx.db,
-        ctx.actor,
-        ctx.now,
-        day_of=day_of,
-        project_id=new.project_id,
-        key_prefix=first.project,
-        handles=handles,
-        labels=labels,
-        parent_key=first.parent,
+    mentions = Mentions(
+        first.project, first.parent, _values(first, "assignee"), _values(first, "label")
     )
-    people = dict(zip(handles, names.assignee_ids, strict=True))
+    names = await resolve_names(
+        ctx.db, ctx.actor, ctx.now, mentions, project_id=new.project_id, day_of=day_of
+    )
+    people = dict(zip(mentions.handles, names.assignee_ids, strict=True))
     captured = capture.parse(line, names.today, _unknown(first, names, people))
-    label_of = dict(zip(labels, names.label_ids, strict=True))
+    label_of = dict(zip(mentions.labels, names.label_ids, strict=True))
     missing = [label for label in captured.labels if label_of[label.lower()] is None]
     if missing and names.workspace_id is not None:
         made = await projects.ensure_labels(ctx, names.workspace_id, missing)

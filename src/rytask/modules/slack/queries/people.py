@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import LiteralString
 
+from rytask.modules.identity.model import MAILBOX
 from rytask.modules.slack.model import (
     ConnectionId,
     MentionedUser,
@@ -126,7 +127,7 @@ async def mentioned(
     """The people behind mentions, as far as they are known."""
     return await db.all(
         MentionedUser,
-        "SELECT s.slack_user_id, s.name, split_part(u.email, '@', 1) AS handle FROM slack_users s"
+        f"SELECT s.slack_user_id, s.name, {MAILBOX} AS handle FROM slack_users s"
         "  LEFT JOIN users u ON u.org_id = s.org_id AND u.id = s.user_id"
         " WHERE s.org_id = $1 AND s.connection_id = $2 AND s.slack_user_id = ANY ($3::text[])",
         org_id,

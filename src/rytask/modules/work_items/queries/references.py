@@ -1,100 +1,15 @@
-"""What an item refers to: looked up by name, or checked and held."""
+"""What an item refers to, checked and locked."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from rytask.modules.work_items.model import (
-    ItemReferences,
-    LineNames,
-)
+from rytask.modules.work_items.model import ItemReferences
 from rytask.modules.work_items.queries.fragments import MY_ROLE, TODAY
-from rytask.modules.work_items.rules import MAX_DEPTH
 from rytask.platform.db import Tx, Where
 from rytask.platform.ids import ProjectId, UserId
 from rytask.platform.work import Actor
-
-
-async def resolve_names(
-    tx: Tx,
-    actor: Actor,
-    now: datetime,
-    *,
-    day_of: UserId | None,
-    project_id: ProjectId | None,
-    key_prefix: str | None,
-    handles: Sequence[str],
-    labels: Sequence[str],
-    parent_key: str | None,
-) -> LineNames:
-    """What the names in a captured line mean, and the day where the capturer is.
-
-    A project that is named must be one that the actor may add to; else it is the given one. A
-    handle is the first part of an e-mail address, a name or a first name, if one person who could
-    get the item answers to it.
-    """
-    return await tx.one(
-        LineNames,
-        f"WITH RECURSIVE {TODAY}, target AS MATERIALIZED ("
-        "  SELECT p.id, p.workspace_id, p.key_prefix, p.key_prefix = $6 AS named"
-        f"   FROM projects p{MY_ROLE}$4"
-        "   WHERE p.org_id = $1 AND p.deleted_at IS NULL AND (p.id = $5"
-        "      OR p.key_prefix = $6 AND p.archived_at IS NULL"
-        "         AND ($10 OR m.role IN ('ADMIN', 'MEMBER')))"
-        "   ORDER BY p.key_prefix = $6 DESC NULLS LAST LIMIT 1"
-        "), people AS ("
-        "  SELECT u.id, lower(split_part(u.email, '@', 1)) AS mailbox,"
-        "         translate(lower(u.name), ' .-_', '') AS name,"
-        "         lower(split_part(u.name, ' ', 1)) AS first_name"
-        "    FROM target JOIN memberships o ON o.org_id = $1 AND o.deactivated_at IS NULL"
-        "    JOIN users u ON u.org_id = $1 AND u.id = o.user_id"
-        "    LEFT JOIN project_members a"
-        "      ON a.org_id = $1 AND a.project_id = target.id AND a.user_id = o.user_id"
-        "   WHERE cardinality($7::text[]) > 0"
-        "     AND (o.role IN ('OWNER', 'ADMIN') OR a.user_id IS NOT NULL)"
-        "), up AS ("
-        "  SELECT w.id, w.parent_id, 1 AS level FROM target JOIN work_items w"
-        "      ON w.org_id = $1 AND w.project_id = target.id AND w.deleted_at IS NULL"
-        "     AND target.key_prefix = split_part($9::text, '-', 1)"
-        "     AND w.number = nullif(split_part($9, '-', 2), '')::int"
-        "  UNION ALL"
-        "  SELECT w.id, w.parent_id, up.level + 1 FROM up"
-        "    JOIN work_items w ON w.org_id = $1 AND w.id = up.parent_id WHERE up.level < 100"
-        ")"
-        " SELECT (SELECT day FROM today) AS today, target.id AS project_id, target.workspace_id,"
-        "  coalesce(target.named, false) AS project_named,"
-        "  ARRAY(SELECT ("
-        "    SELECT CASE WHEN count(*) = 1 THEN (array_agg(best.id))[1] END FROM ("
-        "      SELECT x.id, rank() OVER (ORDER BY x.nearness) AS rank FROM ("
-        "        SELECT id, CASE h.handle WHEN mailbox THEN 1"
-        "                   ELSE CASE WHEN translate(h.handle, ' .-_', '') = name THEN 2"
-        "                             WHEN h.handle = first_name THEN 3 END END AS nearness"
-        "          FROM people) x"
-        "       WHERE x.nearness IS NOT NULL) best"
-        "     WHERE best.rank = 1)"
-        "    FROM unnest($7::text[]) WITH ORDINALITY AS h (handle, n) ORDER BY h.n"
-        "  ) AS assignee_ids,"
-        "  ARRAY(SELECT (SELECT l.id FROM labels l WHERE l.org_id = $1"
-        "                   AND l.workspace_id = target.workspace_id AND lower(l.name) = n.name)"
-        "    FROM unnest($8::text[]) WITH ORDINALITY AS n (name, n) ORDER BY n.n"
-        "  ) AS label_ids,"
-        "  (SELECT up.id FROM up WHERE up.level = 1 AND"
-        "    (SELECT max(level) FROM up) < $11) AS parent_id"
-        " FROM (SELECT) one LEFT JOIN target ON true",
-        actor.org_id,
-        day_of,
-        now,
-        actor.user_id,
-        project_id,
-        key_prefix,
-        handles,
-        labels,
-        parent_key,
-        actor.is_admin,
-        MAX_DEPTH,
-    )
-
 
 _ASSIGNABLE: LiteralString = (
     "EXISTS (SELECT FROM memberships o"
