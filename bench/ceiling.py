@@ -161,7 +161,7 @@ async def _creation(database: Database, database_url: str, actor: Actor, new: Ne
     sent: list[Statement] = []
     work = Work(
         _TapedDatabase(database, sent),  # type: ignore[arg-type]
-        subscribed_kinds=reactions.subscribed_kinds(),
+        subscribers=reactions.subscribers(),
         attempts=jobs.attempts_of,
         notify_workers=lambda: None,
     )

@@ -190,7 +190,7 @@ def _passwords(settings: Settings) -> Passwords:
 def _work(database: Database, notify_workers: Callable[[], None], clock: Clock) -> Work:
     return Work(
         database,
-        subscribed_kinds=reactions.subscribed_kinds(),
+        subscribers=reactions.subscribers(),
         attempts=jobs.attempts_of,
         notify_workers=notify_workers,
         clock=clock,

@@ -142,17 +142,21 @@ async def test_facts_that_are_heard_late_or_twice_change_nothing(world: World) -
     next_bucket(world)
     for name in ("In Progress", "Review"):
         await record_status(world, world.owner.actor, item, name)
-    jobs_waiting = "SELECT arg FROM jobs WHERE org_id = $1 AND name = 'facts.react' ORDER BY id"
+    jobs_waiting = (
+        "SELECT arg FROM jobs WHERE org_id = $1 AND name = 'notifications.notify_followers'"
+        " ORDER BY id"
+    )
     seqs = await world.database.reader.values(jobs_waiting, world.org_id)
     async with world.database.transaction() as tx:
         await tx.execute(
-            "DELETE FROM jobs WHERE org_id = $1 AND name = 'facts.react'", world.org_id
+            "DELETE FROM jobs WHERE org_id = $1 AND name = 'notifications.notify_followers'",
+            world.org_id,
         )
     for seq in [seqs[1], seqs[0], seqs[1]]:
         async with world.database.transaction() as tx:
             await tx.execute(
                 "INSERT INTO jobs (org_id, name, arg, max_attempts)"
-                " VALUES ($1, 'facts.react', $2, 1)",
+                " VALUES ($1, 'notifications.notify_followers', $2, 1)",
                 world.org_id,
                 seq,
             )

@@ -10,8 +10,9 @@ import aiohttp
 
 from rytask.platform import jobs
 from rytask.platform.db import Database
+from rytask.platform.errors import Invalid, Refused, Unavailable
 from rytask.platform.ids import OrgId
-from rytask.platform.reactions import subscribed_kinds
+from rytask.platform.reactions import subscribers
 from rytask.platform.settings import Settings
 from rytask.platform.work import Work, Writing
 from rytask.platform.worker import run_worker
@@ -47,6 +48,23 @@ async def break_(ctx: Writing, what: str) -> None:
     raise ValueError(f"{what}\x00 is broken")
 
 
+_was_unavailable: set[str] = set()
+
+
+async def _note_refusal(ctx: Writing, what: str, refusal: Refused) -> None:
+    await _write(ctx, f"{what}: {refusal.message}")
+
+
+@jobs.transactional("lab.refuse_or_wait", attempts=25, otherwise=_note_refusal)
+async def refuse_or_wait(ctx: Writing, what: str) -> None:
+    if what == "refused":
+        raise Invalid("no")
+    if what not in _was_unavailable:
+        _was_unavailable.add(what)
+        raise Unavailable("The database is away for a moment.")
+    await _write(ctx, f"{what}, then done")
+
+
 @jobs.job("lab.call", attempts=25)
 async def call(tools: jobs.Tools, org_id: OrgId, what: str) -> None:
     async with tools.transaction(org_id) as ctx:
@@ -79,7 +97,7 @@ async def opened(
     database = await Database.connect(database_url)
     work = Work(
         database,
-        subscribed_kinds=subscribed_kinds(),
+        subscribers=subscribers(),
         attempts=jobs.attempts_of,
         notify_workers=notify_workers,
     )

@@ -114,7 +114,7 @@ async def served(
         [routes],
         work=Work(
             database,
-            subscribed_kinds=frozenset(),
+            subscribers={},
             attempts=lambda _: 1,
             notify_workers=lambda: None,
         ),

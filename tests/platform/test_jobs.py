@@ -470,13 +470,41 @@ async def follow(ctx: Writing, recorded: RecordedFact, fact: Happened) -> None:
     await ctx.db.execute("INSERT INTO effects (what) VALUES ($1)", f"{fact.what} {recorded.kind}")
 
 
-async def test_what_reacts_to_a_fact_reacts_once(it: Lab) -> None:
+@on(Happened)
+async def break_on_b(ctx: Writing, recorded: RecordedFact, fact: Happened) -> None:
+    await ctx.db.execute("INSERT INTO effects (what) VALUES ($1)", f"{fact.what} also")
+    if fact.what == "b":
+        raise ValueError("it is broken")
+
+
+async def test_a_reaction_runs_once_and_a_broken_one_holds_up_nobody_else(it: Lab) -> None:
+    async def only_the_broken_one_is_left() -> bool:
+        return [job.name for job in await it.jobs()] == ["test_jobs.break_on_b"]
+
     async with sample_jobs.opened(it.url, lambda: None) as tools, it.worker(), it.worker():
         for what in "abc":
             async with tools.transaction(it.org_id) as ctx:
                 ctx.record(Happened(subject_id=UUID(int=1), what=what))
+        await until(only_the_broken_one_is_left)
+    happened = [f"{what} lab.happened" for what in "abc"]
+    assert await it.effects() == sorted([*happened, "a also", "c also"])
+
+
+async def test_facts_that_an_older_version_recorded_reach_every_subscriber(it: Lab) -> None:
+    async with it.tools.transaction(it.org_id) as ctx:
+        ctx.record(Happened(subject_id=UUID(int=1), what="a"))
+    await it.sql("DELETE FROM jobs WHERE name = 'test_jobs.break_on_b'")
+    assert await it.sql("UPDATE jobs SET name = 'facts.react' WHERE name = 'test_jobs.follow'") == 1
+    async with it.worker():
         await until(it.none_left)
-    assert await it.effects() == [f"{what} lab.happened" for what in "abc"]
+    assert await it.effects() == ["a also", "a lab.happened"]
+
+
+async def test_a_moment_of_trouble_is_not_taken_for_a_refusal(it: Lab) -> None:
+    await it.ask("lab.refuse_or_wait", "refused", "unavailable")
+    async with it.worker():
+        await until(it.none_left)
+    assert await it.effects() == ["refused: no", "unavailable, then done"]
 
 
 def test_batches_grow_with_the_backlog_and_what_failed_before_goes_alone() -> None:

@@ -1,45 +1,54 @@
 """Reactions: what follows from a fact. Nobody calls "notify"; who cares subscribes.
 
-Reactions of one fact run in one transaction, in a worker, after the fact was committed. They run
-exactly once as far as the database is concerned: the job that runs them is deleted by the same
-transaction.
+Each subscription is a job of its own, recorded with the fact: it runs in a worker, in its own
+transaction, after the fact was committed, and its failure holds up nobody else's. It runs exactly
+once as far as the database is concerned: the job is deleted by the same transaction.
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from rytask.platform.db import Tx
-from rytask.platform.events import AnyFact, Fact, RecordedFact
+from rytask.platform.events import AnyFact, RecordedFact
 from rytask.platform.ids import OrgId
 from rytask.platform.jobs import transactional
 from rytask.platform.work import Writing
 
 Reaction = Callable[[Writing, RecordedFact, AnyFact], Awaitable[None]]
-_reactions: dict[str, list[tuple[type[Fact], Reaction[Any]]]] = defaultdict(list)
+_subscribers: dict[str, list[str]] = defaultdict(list)
+_ATTEMPTS = 25
 
 
 def on(fact: type[AnyFact]) -> Callable[[Reaction[AnyFact]], Reaction[AnyFact]]:
-    """Subscribe a function to a fact."""
+    """Subscribe a function to a fact, as the job `module.function`: the name is kept in the table
+    of jobs, so a function that is renamed keeps its old name as a job until those are done."""
 
     def subscribe(reaction: Reaction[AnyFact]) -> Reaction[AnyFact]:
-        _reactions[fact.kind].append((fact, reaction))
+        _, _, module = reaction.__module__.rpartition("modules.")
+        name = f"{module.partition('.')[0]}.{reaction.__name__}"
+
+        @transactional(name, attempts=_ATTEMPTS)
+        async def react(ctx: Writing, seq: int) -> None:
+            recorded = await _recorded(ctx.db, ctx.org_id, seq)
+            await reaction(ctx, recorded, recorded.fact(fact))
+
+        _subscribers[fact.kind].append(name)
         return reaction
 
     return subscribe
 
 
-def subscribed_kinds() -> frozenset[str]:
-    """The kinds of facts that somebody reacts to."""
-    return frozenset(_reactions)
+def subscribers() -> Mapping[str, Sequence[str]]:
+    """The jobs that react to a fact, by its kind."""
+    return _subscribers
 
 
-@transactional("facts.react", attempts=25)
-async def react(ctx: Writing, seq: int) -> None:
-    """Run every reaction to one recorded fact."""
+@transactional("facts.react", attempts=_ATTEMPTS)
+async def enqueue_subscribers(ctx: Writing, seq: int) -> None:
+    """Hand a fact to its subscribers: for what a version before this one has recorded."""
     recorded = await _recorded(ctx.db, ctx.org_id, seq)
-    for fact, reaction in _reactions[recorded.kind]:
-        await reaction(ctx, recorded, recorded.fact(fact))
+    for name in _subscribers[recorded.kind]:
+        ctx.enqueue(name, seq)
 
 
 async def _recorded(tx: Tx, org_id: OrgId, seq: int) -> RecordedFact:

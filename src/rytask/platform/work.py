@@ -5,7 +5,7 @@ runs and written by one statement just before the commit: one round trip. After 
 the workers are notified; that may be lost.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Literal
@@ -126,7 +126,9 @@ WITH low AS MATERIALIZED (
     RETURNING seq, kind
 )
 INSERT INTO jobs (org_id, name, arg, max_attempts, due_at)
-SELECT $1, 'facts.react', to_jsonb(fact.seq), 25, now() FROM fact WHERE fact.kind = ANY ($4::text[])
+SELECT $1, s.name, to_jsonb(fact.seq), s.max_attempts, now()
+  FROM fact JOIN jsonb_to_recordset($4) AS s (kind text, name text, max_attempts int)
+    ON s.kind = fact.kind
 UNION ALL
 SELECT $1, j.name, j.arg, j.max_attempts, coalesce(j.due_at, now())
   FROM jsonb_to_recordset($5) AS j (name text, arg jsonb, max_attempts int, due_at timestamptz)
@@ -142,22 +144,25 @@ SELECT $1, j.name, j.arg, j.max_attempts, coalesce(j.due_at, now())
 class Work:
     """Opens units of work on one database.
 
-    `subscribed_kinds` are the kinds of facts that somebody reacts to, `attempts` says how often a
-    job may be tried, and `notify_workers` is called after a commit that left work for the workers.
+    `subscribers` are the jobs that react to a kind of fact, `attempts` says how often a job may be
+    tried, and `notify_workers` is called after a commit that left work for the workers.
     """
 
     def __init__(
         self,
         database: Database,
         *,
-        subscribed_kinds: frozenset[str],
+        subscribers: Mapping[str, Sequence[str]],
         attempts: Callable[[str], int],
         notify_workers: Callable[[], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.database = database
-        self._subscribed_kinds = subscribed_kinds
         self._attempts = attempts
+        self._subscriptions = {
+            kind: [{"kind": kind, "name": name, "max_attempts": attempts(name)} for name in names]
+            for kind, names in subscribers.items()
+        }
         self._notify_workers = notify_workers
         self.clock = clock
 
@@ -181,7 +186,11 @@ class Work:
 
     async def _flush(self, ctx: Writing) -> bool:
         facts = ctx._facts
-        subscribed = [fact.kind for fact, _ in facts if fact.kind in self._subscribed_kinds]
+        subscribed = [
+            subscription
+            for kind in {fact.kind for fact, _ in facts}
+            for subscription in self._subscriptions.get(kind, ())
+        ]
         jobs = [
             {"name": name, "arg": arg, "max_attempts": self._attempts(name), "due_at": at}
             for name, arg, at in ctx._jobs
