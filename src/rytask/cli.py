@@ -132,7 +132,8 @@ def setup(*, organization: str, owner_name: str, owner_email: str) -> None:
 def demo(*, size: Annotated[int, Parameter(validator=Number(gte=0, lte=1_000_000))] = 0) -> None:
     """Load the demo: a project with three items, and as many more as --size asks for.
 
-    Run again, it adds what is missing and nothing twice.
+    A larger demo has more projects, people and labels, too. Run again, it adds what is missing and
+    nothing twice, so it may be interrupted; what you have deleted stays deleted.
 
     Parameters
     ----------
@@ -140,14 +141,15 @@ def demo(*, size: Annotated[int, Parameter(validator=Number(gte=0, lte=1_000_000
         How many items there are to be in all.
     """
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from rytask import app
     from rytask.demo import EMAIL, PASSWORD, load
     from rytask.platform.settings import Settings
 
     async def run() -> None:
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        columns = ("Items", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("Items", total=max(size, 3))
             async with app.cli_tools(Settings.read(_environ(), serving=False)) as (
                 work,
@@ -156,7 +158,10 @@ def demo(*, size: Annotated[int, Parameter(validator=Number(gte=0, lte=1_000_000
                 await load(work, passwords, size=size, advance=lambda n: progress.advance(task, n))
         _print(f"The demo is there: sign in as {EMAIL} with {PASSWORD}.")
 
-    _run(run())
+    try:
+        _run(run())
+    except KeyboardInterrupt:
+        raise SystemExit("rytask: interrupted; run it again to go on") from None
 
 
 @app.command

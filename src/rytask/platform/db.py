@@ -5,7 +5,7 @@ session state (`SET LOCAL` and transaction-scoped locks only), so they are not r
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, LiteralString, Self, TypeVar
@@ -170,6 +170,16 @@ class Tx(Reader):
             tag: str = await self._connection.execute(sql, *args)
         _, _, count = tag.rpartition(" ")
         return int(count) if count.isdigit() else 0
+
+    async def copy(
+        self,
+        table: LiteralString,
+        columns: Sequence[LiteralString],
+        rows: Iterable[Sequence[object]],
+    ) -> None:
+        """Add many rows, each with its values in the order of the columns."""
+        with translated():
+            await self._connection.copy_records_to_table(table, columns=columns, records=rows)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:

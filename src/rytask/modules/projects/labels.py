@@ -24,9 +24,9 @@ async def list_labels(ctx: Reading) -> list[Label]:
     return await queries.labels(ctx.db, ctx.org_id, ctx.actor.workspace_id)
 
 
-async def create_label(ctx: Writing, new: NewLabel) -> Label:
+async def create_label(ctx: Writing, new: NewLabel, *, label_id: UUID | None = None) -> Label:
     """Make a label. Names are unique in the workspace, whatever their case."""
-    label = Label(new_id(), new.name.strip(), new.color)
+    label = Label(label_id or new_id(), new.name.strip(), new.color)
     place = await queries.workspace(ctx.db, ctx.org_id, ctx.actor.workspace_id)
     try:
         await queries.insert_label(ctx.db, ctx.org_id, place, label)

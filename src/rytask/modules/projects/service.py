@@ -16,8 +16,10 @@ from rytask.modules.projects.events import (
     StatusDeleted,
     StatusesReordered,
 )
+from rytask.modules.projects.labels import create_label as create_label
 from rytask.modules.projects.labels import delete_label as delete_label
 from rytask.modules.projects.labels import ensure_labels as ensure_labels
+from rytask.modules.projects.labels import list_labels as list_labels
 from rytask.modules.projects.labels import require_label as require_label
 from rytask.modules.projects.model import (
     Category,

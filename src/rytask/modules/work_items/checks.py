@@ -82,14 +82,9 @@ def version(item: WorkItem, read: int) -> None:
 def references(references: ItemReferences, item_id: UUID, parent_id: UUID | None) -> None:
     """An assignee who can see the item, labels of the workspace, a parent that fits."""
     if not references.assignable:
-        raise Invalid(
-            "The assignee must be in the project, or an admin of the organization.",
-            code="work_item.unknown_assignee",
-        )
+        raise unknown_assignee()
     if not references.labels_exist:
-        raise Invalid(
-            "Not all of these labels exist in the workspace.", code="work_item.unknown_label"
-        )
+        raise unknown_label()
     if parent_id is None:
         return
     if not references.lineage:
@@ -100,11 +95,28 @@ def references(references: ItemReferences, item_id: UUID, parent_id: UUID | None
         case "cycle":
             raise Invalid("An item cannot be below itself.", code="work_item.parent_cycle")
         case "too_deep":
-            raise Invalid(f"Sub-tasks nest at most {MAX_DEPTH} deep.", code="work_item.too_deep")
+            raise too_deep()
 
 
 def unknown_status() -> Invalid:
     return Invalid("The status must be one of the project's.", code="work_item.unknown_status")
+
+
+def unknown_assignee() -> Invalid:
+    return Invalid(
+        "The assignee must be in the project, or an admin of the organization.",
+        code="work_item.unknown_assignee",
+    )
+
+
+def unknown_label() -> Invalid:
+    return Invalid(
+        "Not all of these labels exist in the workspace.", code="work_item.unknown_label"
+    )
+
+
+def too_deep() -> Invalid:
+    return Invalid(f"Sub-tasks nest at most {MAX_DEPTH} deep.", code="work_item.too_deep")
 
 
 def archived() -> Conflict:

@@ -99,6 +99,31 @@ class Created(msgspec.Struct, frozen=True):
     meta: Meta = Meta()
 
 
+class ImportedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item as it was elsewhere: created in one status, and since `moved_at` in another one.
+
+    One that was never moved says its only status and the time of its creation twice.
+    """
+
+    id: UUID
+    title: str
+    description: str | None = None
+    created_in: UUID
+    created_at: datetime
+    status_id: UUID
+    moved_at: datetime
+    priority: Priority = "NONE"
+    source: Source = "API"
+    assignee_id: UserId | None = None
+    reporter_id: UserId | None = None
+    parent_id: UUID | None = None
+    label_ids: list[UUID] = msgspec.field(default_factory=list)
+    estimate_value: float | None = None
+    start_date: date | None = None
+    end_date: date | None = None
+    due_date: date | None = None
+
+
 class Activity(msgspec.Struct, frozen=True, rename="camel"):
     """One thing that was done to an item."""
 

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from rytask.modules.projects import service as projects
-from rytask.modules.work_items import checks, quick_add, rules, sorting
+from rytask.modules.work_items import checks, creation, quick_add, rules, sorting
 from rytask.modules.work_items.activity import activity_rows
 from rytask.modules.work_items.bulk import (
     delete_label,
@@ -11,7 +11,7 @@ from rytask.modules.work_items.bulk import (
     merge_label,
     update_status,
 )
-from rytask.modules.work_items.events import ItemAssigned, ItemCreated, SubtaskAdded
+from rytask.modules.work_items.importing import count_items, import_items
 from rytask.modules.work_items.model import (
     Activity,
     Created,
@@ -19,7 +19,6 @@ from rytask.modules.work_items.model import (
     Meta,
     Source,
     Watcher,
-    WatchReason,
     WorkItem,
 )
 from rytask.modules.work_items.queries import locking, reading, writing
@@ -43,11 +42,13 @@ __all__ = [
     "activity",
     "add_label",
     "capture",
+    "count_items",
     "create",
     "create_subtask",
     "delete_label",
     "delete_status",
     "get",
+    "import_items",
     "list_items",
     "merge_label",
     "move",
@@ -147,8 +148,9 @@ async def create(
         label_ids=label_ids,
         child_count=0,
     )
-    await writing.insert(ctx.db, ctx.org_id, item, closed_at, capture_id, _watching(item))
-    _record_creation(ctx, item)
+    await writing.insert(ctx.db, ctx.org_id, item, closed_at, capture_id, creation.watching(item))
+    for fact in creation.facts(item):
+        ctx.record(fact)
     return Created(item, Meta(unresolved))
 
 
@@ -277,48 +279,3 @@ async def _check_other(ctx: Writing, item: WorkItem, user_id: UserId) -> None:
 
 def _source(ctx: Writing) -> Source:
     return "API" if ctx.actor.source == "SYSTEM" else ctx.actor.source
-
-
-def _watching(item: WorkItem) -> list[tuple[UserId, WatchReason]]:
-    """Whoever reported it, and whoever got it."""
-    watching: dict[UserId, WatchReason] = {}
-    if item.assignee_id is not None:
-        watching[item.assignee_id] = "ASSIGNEE"
-    if item.reporter_id is not None:
-        watching[item.reporter_id] = "AUTHOR"
-    return list(watching.items())
-
-
-def _record_creation(ctx: Writing, item: WorkItem) -> None:
-    ctx.record(
-        ItemCreated(
-            subject_id=item.id,
-            project_id=item.project_id,
-            key=item.key,
-            title=item.title,
-            status_id=item.status_id,
-            reporter_id=item.reporter_id,
-            parent_id=item.parent_id,
-        )
-    )
-    if item.assignee_id is not None:
-        ctx.record(
-            ItemAssigned(
-                subject_id=item.id,
-                project_id=item.project_id,
-                key=item.key,
-                title=item.title,
-                from_id=None,
-                to_id=item.assignee_id,
-            )
-        )
-    if item.parent_id is not None:
-        ctx.record(
-            SubtaskAdded(
-                subject_id=item.parent_id,
-                project_id=item.project_id,
-                key=item.key,
-                title=item.title,
-                subtask_id=item.id,
-            )
-        )
