@@ -1,7 +1,8 @@
 """Sessions that end while they are refreshed, each stopped between two statements."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ _LATEST = (
     "SELECT FROM sessions WHERE org_id = $1 AND user_id = $2 AND rotated_at IS NULL FOR UPDATE"
 )
 
-End = Callable[[], Awaitable[httpx.Response]]
+End = Callable[[], Coroutine[Any, Any, httpx.Response]]
 
 
 async def _by_signing_out(world: World, person: Person) -> tuple[Json, End, int]:

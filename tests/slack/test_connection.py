@@ -15,11 +15,13 @@ import pytest
 from rytask import app
 from rytask.platform.settings import Settings
 from tests.fake_slack import FakeSlack, signed
+from tests.locks import held, waiting
 from tests.slack.conftest import Slack
 from tests.world import World, environ
 
 INTEGRATION = "/api/v1/integrations/slack"
 SETTINGS = "http://rytask.test/settings/integrations"
+_DEMOTED = "UPDATE memberships SET role = 'MEMBER' WHERE org_id = $1 AND user_id = $2"
 
 
 async def facts(world: World, kind: str) -> list[Any]:
@@ -110,6 +112,24 @@ async def test_who_has_signed_out_since_connects_nothing(unconnected: Slack) -> 
         method = "POST" if out.endswith("logout") else "DELETE"
         assert (await world.anonymous.request(method, out, headers=bearer)).status_code == 204
         assert await unconnected.return_from_slack(state=state) == f"{SETTINGS}?error=not_allowed"
+
+
+async def test_an_admin_who_is_being_demoted_connects_nothing(unconnected: Slack) -> None:
+    admin = await unconnected.world.person("ADMIN")
+    state = await unconnected.begin(admin)
+    async with held(unconnected.world.database, _DEMOTED, admin.actor.org_id, admin.id):
+        connecting = asyncio.create_task(unconnected.return_from_slack(state=state))
+        await waiting(unconnected.world.database, 1)
+    assert await connecting == f"{SETTINGS}?error=not_allowed"
+
+
+async def test_an_admin_who_is_being_demoted_maps_nobody(slack: Slack) -> None:
+    admin, other = await slack.world.person("ADMIN"), await slack.world.person()
+    async with held(slack.world.database, _DEMOTED, admin.actor.org_id, admin.id):
+        path = f"{INTEGRATION}/users/U1/map"
+        mapping = asyncio.create_task(admin.api.post(path, json={"userId": str(other.id)}))
+        await waiting(slack.world.database, 1)
+    assert (await mapping).status_code == 403
 
 
 async def test_a_state_connects_once(unconnected: Slack) -> None:

@@ -54,6 +54,10 @@ class EmailTaken(Conflict):
     code = "user.email_taken"
 
 
+class NotPermitted(Forbidden):
+    code = "member.not_permitted"
+
+
 async def profile(ctx: Reading) -> Profile:
     return await accounts.profile(ctx.db, ctx.org_id, ctx.actor.me)
 
@@ -92,6 +96,7 @@ async def tokens(ctx: Reading) -> list[ApiToken]:
 
 async def create_token(ctx: Writing, body: TokenBody) -> CreatedToken:
     """Create a token. One made with a token may do no more than that token."""
+    await require_current(ctx, "tokens:write")
     if body.expires_at is not None and body.expires_at <= ctx.now:
         raise Invalid("expiresAt must lie in the future.", code="token.expired")
     scopes = sorted(set(body.scopes))
@@ -179,10 +184,44 @@ async def memberships(ctx: Reading) -> list[Membership]:
     return [_membership(row) for row in await accounts.memberships(ctx.db, ctx.org_id)]
 
 
-async def lock_members(ctx: Writing, *user_ids: UserId) -> dict[UserId, Membership]:
-    """These members and every owner, unless removed: nobody else changes them until we commit."""
-    rows = await accounts.lock_members(ctx.db, ctx.org_id, user_ids)
-    return {row.user_id: _membership(row) for row in rows}
+async def require_current(
+    ctx: Writing, permission: str, *user_ids: UserId
+) -> dict[UserId, OrgRole]:
+    """Require that the actor's present role has a permission, and lock the membership.
+
+    For what gives access to others: a token tells the role of half a second ago, and what it was
+    good for would last. Returns the present roles of the actor and of `user_ids`, without whoever
+    was removed; nobody changes them until we commit. The system is always permitted.
+    """
+    me = ctx.actor.user_id
+    wanted = user_ids if me is None else (me, *user_ids)
+    rows = await accounts.lock_roles(ctx.db, ctx.org_id, wanted) if wanted else []
+    roles: dict[UserId, OrgRole] = {row.user_id: row.role for row in rows}
+    _permit(ctx.actor, None if me is None else roles.get(me), permission)
+    return roles
+
+
+async def current_role(ctx: Writing, user_id: UserId) -> OrgRole | None:
+    """The role of a member, which stays so until we commit; None for who was removed."""
+    rows = await accounts.lock_roles(ctx.db, ctx.org_id, [user_id])
+    return rows[0].role if rows else None
+
+
+async def lock_members(
+    ctx: Writing, permission: str, *user_ids: UserId
+) -> dict[UserId, Membership]:
+    """Lock the actor, these members and every owner, unless removed, in order to change them.
+
+    Refuses as `require_current` does. All are locked by one statement, in one order, so that two
+    people who change each other do not wait for each other.
+    """
+    me = ctx.actor.user_id
+    wanted = user_ids if me is None else (me, *user_ids)
+    rows = await accounts.lock_members(ctx.db, ctx.org_id, wanted)
+    members = {row.user_id: _membership(row) for row in rows}
+    mine = None if me is None else members.get(me)
+    _permit(ctx.actor, mine and mine.role, permission)
+    return members
 
 
 async def account_of(ctx: Reading, email: str) -> Membership | None:
@@ -229,6 +268,15 @@ async def close_accounts(ctx: Writing) -> None:
     """Close every account of the organization. Nothing of theirs works after a second."""
     await accounts.close_accounts(ctx.db, ctx.org_id, ctx.now)
     await auth.revoke(ctx.db, ctx.org_id)
+
+
+def _permit(actor: Actor, role: OrgRole | None, permission: str) -> None:
+    if actor.user_id is None:
+        return
+    if role is None or permission not in permissions(role, actor.scopes):
+        raise NotPermitted(
+            "Your role was changed or taken away, and does not allow this. Ask an admin."
+        )
 
 
 def _actor_of(token: TokenInUse) -> Actor:

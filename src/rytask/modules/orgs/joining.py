@@ -56,7 +56,8 @@ async def invites(ctx: Reading) -> list[Invite]:
 
 async def invite(ctx: Writing, settings: Settings, body: InviteBody) -> CreatedInvite:
     """Invite somebody: by mail where an address is given, and by the link in any case."""
-    if not rules.may_grant(ctx.actor.role, body.role):
+    roles = await identity.require_current(ctx, "members:invite")
+    if not rules.may_grant(roles[ctx.actor.me], body.role):
         raise RoleAboveOwn("You cannot invite somebody to a role above your own.")
     email = body.email.strip() if body.email else None
     if email:
@@ -107,7 +108,8 @@ async def accept(
     body: AcceptBody,
     visitor: Actor | None,
 ) -> AuthResult:
-    """Join by an invitation, once. Raises Gone when it was used, revoked or is too old.
+    """Join by an invitation, once. Raises Gone when it was used, revoked or is too old, or when
+    whoever sent it may not grant its role any more.
 
     Somebody who was removed comes back with their old account, if the invitation names its address.
     """
@@ -126,6 +128,10 @@ async def accept(
         notify_at=_settings(invite).notify_at,
     )
     async with work.writing(_actor_joining(invite.org_id, newcomer)) as ctx:
+        # The inviter first, as whoever demotes them does, and then withdraws their invitations.
+        inviter = await identity.current_role(ctx, invite.invited_by_user_id)
+        if not rules.may_invite(inviter, invite.role):
+            raise _inviter_gone()
         if not await queries.accept_invite(ctx.db, ctx.org_id, invite.id, ctx.now):
             raise _gone()
         if returns:
@@ -176,6 +182,13 @@ async def _open_invite(work: Work, token: str) -> OpenInvite:
 def _gone() -> Gone:
     return Gone(
         "This invitation was used, revoked or is too old: ask for a new one.", code="invite.gone"
+    )
+
+
+def _inviter_gone() -> Gone:
+    return Gone(
+        "Whoever invited you may not do so any more: ask for a new invitation.",
+        code="invite.inviter_gone",
     )
 
 

@@ -103,5 +103,6 @@ class OpenInvite(msgspec.Struct, frozen=True):
     organization_name: str
     email: str | None
     role: OrgRole
+    invited_by_user_id: UserId
     workspace_id: WorkspaceId
     settings: msgspec.Raw

@@ -177,6 +177,7 @@ async def insert_invite(
 
 _OPEN: LiteralString = (
     "SELECT i.id, i.org_id, o.name AS organization_name, i.email, i.role,"
+    "       i.invited_by_user_id,"
     "       coalesce(i.workspace_id, (SELECT w.id FROM workspaces w WHERE w.org_id = o.id"
     "                                  ORDER BY w.created_at, w.id LIMIT 1)) AS workspace_id,"
     "       o.settings"

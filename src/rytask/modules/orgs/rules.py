@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from rytask.platform.auth import RANK
+from rytask.platform.auth import PERMISSIONS_OF, RANK
 from rytask.platform.work import OrgRole
 
 
@@ -18,5 +18,11 @@ def may_grant(own: OrgRole, role: OrgRole) -> bool:
     return RANK[role] <= RANK[own]
 
 
-def roles_above(role: OrgRole) -> list[OrgRole]:
-    return [other for other, rank in RANK.items() if rank > RANK[role]]
+def may_invite(own: OrgRole | None, role: OrgRole) -> bool:
+    """Whether somebody (None: who was removed) may invite to this role."""
+    return own is not None and "members:invite" in PERMISSIONS_OF[own] and may_grant(own, role)
+
+
+def not_invited_by(own: OrgRole) -> list[OrgRole]:
+    """The roles that somebody may not invite to."""
+    return [role for role in RANK if not may_invite(own, role)]

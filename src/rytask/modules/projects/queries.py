@@ -208,6 +208,18 @@ async def set_member(
     )
 
 
+async def role_of(
+    db: Reader, org_id: OrgId, project_id: ProjectId, user_id: UserId
+) -> ProjectRole | None:
+    """Somebody's role in a project; None for who is not in it."""
+    return await db.value(
+        "SELECT role FROM project_members WHERE org_id = $1 AND project_id = $2 AND user_id = $3",
+        org_id,
+        project_id,
+        user_id,
+    )
+
+
 async def is_member(tx: Tx, org_id: OrgId, project_id: ProjectId, user_id: UserId) -> bool:
     return await tx.value(
         "SELECT EXISTS (SELECT FROM project_members"

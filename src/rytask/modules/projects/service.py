@@ -5,6 +5,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
+from rytask.modules.identity import service as identity
 from rytask.modules.projects import queries
 from rytask.modules.projects.events import (
     ProjectChanged,
@@ -45,7 +46,7 @@ from rytask.platform.db import Dangling, Duplicate
 from rytask.platform.errors import Conflict, Forbidden, Invalid, NotFound
 from rytask.platform.http import Page
 from rytask.platform.ids import ProjectId, UserId, new_id
-from rytask.platform.work import Actor, Reading, Writing
+from rytask.platform.work import Actor, OrgRole, Reading, Writing
 
 STARTING_STATUSES: tuple[tuple[str, Category, str], ...] = (
     ("Backlog", "BACKLOG", "#94A3B8"),
@@ -200,8 +201,7 @@ async def list_members(ctx: Reading, project_id: ProjectId, query: PageQuery) ->
 
 async def add_member(ctx: Writing, project_id: ProjectId, new: NewMember) -> Membership:
     """Give a member of the organization a role in the project. Who is in it gets the new role."""
-    await _lock_project(ctx, project_id)
-    if not await queries.is_active(ctx.db, ctx.org_id, new.user_id):
+    if new.user_id not in await _lock_members(ctx, project_id, new.user_id):
         raise Invalid("Nobody in your organization has this user id.", code="member.unknown")
     return await _set_member(ctx, project_id, new.user_id, new.role)
 
@@ -210,7 +210,7 @@ async def change_member(
     ctx: Writing, project_id: ProjectId, user_id: UserId, role: ProjectRole
 ) -> Membership:
     """Change the role of somebody who is in the project."""
-    await _lock_project(ctx, project_id)
+    await _lock_members(ctx, project_id)
     if not await queries.is_member(ctx.db, ctx.org_id, project_id, user_id):
         raise _no_member()
     return await _set_member(ctx, project_id, user_id, role)
@@ -335,6 +335,27 @@ async def _lock_project(
         ),
         need,
     )
+
+
+async def _lock_members(
+    ctx: Writing, project_id: ProjectId, *user_ids: UserId
+) -> dict[UserId, OrgRole]:
+    """Lock a project in order to change who is in it, if the actor may do so now.
+
+    What the actor was allowed is read again under lock, because what they grant would last: the
+    role in the organization, and once nobody else changes the project, the role in that. Returns
+    the roles in the organization of the actor and of `user_ids`, without whoever was removed.
+    """
+    await _lock_project(ctx, project_id)
+    roles = await identity.require_current(ctx, "work:write", *user_ids)
+    me = ctx.actor.user_id
+    if me is not None and roles[me] not in ("OWNER", "ADMIN"):
+        require_role(
+            replace(ctx.actor, role=roles[me]),
+            await queries.role_of(ctx.db, ctx.org_id, project_id, me),
+            "ADMIN",
+        )
+    return roles
 
 
 async def _check_lead(ctx: Writing, lead_id: UserId | None) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import msgspec
 import structlog
 
+from rytask.modules.identity import service as identity
 from rytask.modules.projects import service as projects
 from rytask.modules.slack import messages, rules, web
 from rytask.modules.slack.events import (
@@ -242,7 +243,10 @@ async def finish_install(work: Work, settings: Settings, *, code: str, state: st
     actor = Actor(org_id=org_id, user_id=user_id, role=role, permissions=frozenset(), source="WEB")
     try:
         async with work.writing(actor) as ctx:
+            await identity.require_current(ctx, "org:settings:write")
             await _connect(ctx, settings, grant, install_start)
+    except identity.NotPermitted as refusal:
+        raise NotInstalled("not_allowed") from refusal
     except Duplicate as taken:
         other_org = str(taken) == "slack_connections_team"
         raise NotInstalled("team_taken" if other_org else "other_team_connected") from taken
@@ -343,7 +347,9 @@ async def users(ctx: Reading) -> list[SlackUser]:
 async def map_user(ctx: Writing, slack_user_id: str, user_id: UserId | None) -> SlackUser:
     """Say who somebody in Slack is (None: nobody here), whatever the e-mail addresses say."""
     found = await _connected(ctx)
-    if user_id is not None and await connections.role_of(ctx.db, ctx.org_id, user_id) is None:
+    wanted = () if user_id is None else (user_id,)
+    roles = await identity.require_current(ctx, "org:settings:write", *wanted)
+    if user_id is not None and user_id not in roles:
         raise Invalid("There is no such member.", code="slack.unknown_member")
     mapped = await people.map_user(ctx.db, ctx.org_id, found.id, slack_user_id, user_id)
     if mapped is None:

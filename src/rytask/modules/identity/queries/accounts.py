@@ -56,6 +56,23 @@ async def memberships(db: Reader, org_id: OrgId) -> list[MemberRow]:
     )
 
 
+class RoleRow(msgspec.Struct, frozen=True):
+    user_id: UserId
+    role: OrgRole
+
+
+async def lock_roles(tx: Tx, org_id: OrgId, user_ids: Sequence[UserId]) -> list[RoleRow]:
+    """The roles of these members, unless removed: nobody changes them until we commit."""
+    return await tx.all(
+        RoleRow,
+        "SELECT m.user_id, m.role FROM memberships m"
+        " WHERE m.org_id = $1 AND m.user_id = ANY ($2::uuid[]) AND m.deactivated_at IS NULL"
+        " ORDER BY m.user_id FOR SHARE",
+        org_id,
+        user_ids,
+    )
+
+
 async def lock_members(tx: Tx, org_id: OrgId, user_ids: Sequence[UserId]) -> list[MemberRow]:
     """These members and every owner, unless removed: nobody else changes them until we commit."""
     return await tx.all(
