@@ -140,6 +140,35 @@ async def test_a_deleted_organization_frees_its_addresses(world: World) -> None:
     assert result["user"]["name"] == "Olive again"
 
 
+@pytest.mark.parametrize("break_", ["\n", "\x1f", "\x7f", "\x85", "\u2028", "\u2029"])
+async def test_a_name_is_one_line(world: World, break_: str) -> None:
+    name = f"Acme{break_}Inc."
+    project = f"/api/v1/projects/{world.project.id}"
+    for method, path, body in (
+        ("PATCH", "/api/v1/orgs/current", {}),
+        ("POST", "/api/v1/workspaces", {}),
+        ("PATCH", "/api/v1/auth/profile", {}),
+        ("POST", "/api/v1/api-tokens", {}),
+        ("PATCH", project, {}),
+        ("POST", f"{project}/statuses", {"category": "STARTED"}),
+        ("POST", "/api/v1/labels", {}),
+    ):
+        answer = await world.owner.api.request(method, path, json={**body, "name": name})
+        assert answer.status_code == 400, path
+
+
+async def test_mail_arrives_from_an_organization_whose_name_has_line_separators(
+    world: World,
+) -> None:
+    async with world.database.transaction() as tx:  # as it could be named before
+        await tx.execute(
+            "UPDATE organizations SET name = $2 WHERE id = $1", world.org_id, "Acme\u2028Inc.\x85"
+        )
+    await world.owner.api.post("/api/v1/invites", json={"role": "MEMBER", "email": "n@example.com"})
+    (mail,) = await mailed(world, "n@example.com")
+    assert "Subject: Join Acme Inc.  on RyTask" in mail
+
+
 async def test_workspaces_are_made_renamed_and_entered(world: World) -> None:
     person = await world.person("MEMBER")
     (first,) = (await person.api.get("/api/v1/workspaces")).json()

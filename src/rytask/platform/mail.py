@@ -1,12 +1,15 @@
 """Mail by SMTP. Only jobs send it."""
 
 import hashlib
+import re
 from email.message import EmailMessage
 from email.utils import formataddr, formatdate, getaddresses, parseaddr
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
+
+from rytask.platform.text import BREAK
 
 TIMEOUT = 20.0
 
@@ -119,7 +122,7 @@ class Mailer:
         message = EmailMessage()
         message["From"] = self._sender
         message["To"] = _address(to)
-        message["Subject"] = _one_line(subject)
+        message["Subject"] = re.sub(BREAK, " ", subject)
         message["Date"] = formatdate(usegmt=True)
         mark = hashlib.sha256(id.encode()).hexdigest()[:32]
         message["Message-ID"] = f"<{mark}@{self._domain}>"
@@ -142,15 +145,11 @@ def _is_permanent(error: Exception) -> bool:
 
 def _address(text: str) -> str:
     """`Name <who@where>` or `who@where`, on one line. Raises BadAddress."""
-    found = getaddresses([_one_line(text)])
+    if re.search(BREAK, text):
+        raise BadAddress("a mail address must be on one line")
+    found = getaddresses([text])
     name, address = found[0] if len(found) == 1 else ("", "")
     local, _, domain = address.rpartition("@")
     if not local or not domain or any(char.isspace() or char in ",<>" for char in address):
         raise BadAddress(f"{text!r} is not a mail address")
     return formataddr((name, address)) if name else address
-
-
-def _one_line(text: str) -> str:
-    if any(ord(char) < 32 or ord(char) == 127 or char in "\x85\u2028\u2029" for char in text):
-        raise BadAddress("a header of a mail must be one line")
-    return text

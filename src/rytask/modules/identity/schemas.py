@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from rytask.modules.identity.model import TokenType
 from rytask.platform.http import Body
+from rytask.platform.text import ONE_LINE
 
 _LOCAL = r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+"
 
@@ -25,7 +26,7 @@ PersonName = Annotated[
     Meta(
         min_length=1,
         max_length=120,
-        pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$(?!\n)",
+        pattern=ONE_LINE,
         description="A name, on one line",
     ),
 ]

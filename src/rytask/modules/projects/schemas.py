@@ -8,9 +8,10 @@ from msgspec import UNSET, Meta, UnsetType
 from rytask.modules.projects.model import Category, ProjectRole
 from rytask.platform.http import Body, Query
 from rytask.platform.ids import UserId
+from rytask.platform.text import ONE_LINE
 
-Name = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"\S")]
-ShortName = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"\S")]
+Name = Annotated[str, Meta(min_length=1, max_length=120, pattern=ONE_LINE)]
+ShortName = Annotated[str, Meta(min_length=1, max_length=60, pattern=ONE_LINE)]
 Description = Annotated[str, Meta(max_length=2000)]
 Icon = Annotated[str, Meta(max_length=64)]
 Color = Annotated[str, Meta(max_length=32, description="As in `#6366F1`.")]
