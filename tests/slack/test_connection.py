@@ -147,7 +147,25 @@ async def test_a_code_that_slack_does_not_know_connects_nothing(unconnected: Sla
         f"{SETTINGS}?error=exchange_failed"
     )
     unconnected.fake.faults.broken = 1.0
-    assert await unconnected.return_from_slack(state=state) == f"{SETTINGS}?error=exchange_failed"
+    assert await unconnected.connect() == f"{SETTINGS}?error=exchange_failed"
+
+
+@pytest.mark.parametrize("failed", [{"code": "wrong"}, {"error": "access_denied"}])
+async def test_a_state_that_failed_is_used_up_however_it_is_spelled(
+    unconnected: Slack, failed: dict[str, str]
+) -> None:
+    state = await unconnected.begin()
+    outcome = await unconnected.return_from_slack(state=state, **failed)
+    assert outcome.startswith(f"{SETTINGS}?error=")
+    for spelled in (state, state + "=="):
+        again = await unconnected.return_from_slack(state=spelled)
+        assert again in (f"{SETTINGS}?error=state_used", f"{SETTINGS}?error=state_invalid")
+
+
+async def test_of_two_who_return_with_one_state_at_once_one_connects(unconnected: Slack) -> None:
+    state = await unconnected.begin()
+    outcomes = await asyncio.gather(*(unconnected.return_from_slack(state=state) for _ in range(4)))
+    assert sorted(outcomes) == [f"{SETTINGS}?connected=1", *[f"{SETTINGS}?error=state_used"] * 3]
 
 
 async def test_a_team_belongs_to_one_organization_at_a_time(slack: Slack) -> None:

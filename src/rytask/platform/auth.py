@@ -214,6 +214,16 @@ async def revoke(tx: Tx, *subject_ids: UUID) -> None:
     )
 
 
+async def use_up(db: Reader, subject_id: UUID) -> bool:
+    """Use up what is good once and for less than an hour; False when it was used before."""
+    used = await db.value(
+        "INSERT INTO revocations (subject_id, at) VALUES ($1, clock_timestamp())"
+        " ON CONFLICT DO NOTHING RETURNING true",
+        subject_id,
+    )
+    return used is not None
+
+
 async def revoked(db: Reader, since: datetime, *subject_ids: UUID) -> bool:
     """Whether what was made then, and names these, is refused: for what is no access token."""
     return await db.value(

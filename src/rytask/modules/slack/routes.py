@@ -1,5 +1,6 @@
 """Slack over HTTP: its settings for admins, and the doors that Slack itself knocks at."""
 
+from contextlib import suppress
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
 
@@ -93,6 +94,8 @@ async def finish_slack_install(work: Work, settings: Settings, query: CallbackQu
     outcome = {"connected": "1"}
     if query.error:
         outcome = {"error": "access_denied" if query.error == "access_denied" else "slack_refused"}
+        with suppress(service.NotInstalled):
+            await service.use_state(work, settings, query.state)
     else:
         try:
             await service.finish_install(work, settings, code=query.code, state=query.state)

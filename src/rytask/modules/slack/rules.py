@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import hmac
 import re
 import struct
@@ -151,8 +152,7 @@ def consent_url(api_base_url: str) -> str:
 
 def make_state(secret: str, start: InstallStart) -> str:
     """What Slack hands back to us: it proves who began, signed in how, and when."""
-    ids = start.org_id.bytes + start.user_id.bytes + start.credential_id.bytes
-    content = ids + struct.pack(">d", start.at.timestamp())
+    content = _content(start)
     return base64.urlsafe_b64encode(content + _proof(secret, content)).decode().rstrip("=")
 
 
@@ -181,6 +181,16 @@ def read_state(secret: str, state: str, now: datetime) -> InstallStart:
     if start.at + STATE_LIFETIME < now:
         raise BadState("state_expired")
     return start
+
+
+def state_id(start: InstallStart) -> UUID:
+    """The id under which a state is used up, however it is spelled."""
+    return UUID(bytes=hashlib.sha256(_content(start)).digest()[:16])
+
+
+def _content(start: InstallStart) -> bytes:
+    ids = start.org_id.bytes + start.user_id.bytes + start.credential_id.bytes
+    return ids + struct.pack(">d", start.at.timestamp())
 
 
 def _proof(secret: str, content: bytes) -> bytes:

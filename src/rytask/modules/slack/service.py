@@ -222,12 +222,10 @@ class NotInstalled(Exception):
 async def finish_install(work: Work, settings: Settings, *, code: str, state: str) -> None:
     """Connect the team that agreed to the organization whose admin began. Raises NotInstalled.
 
-    The admin must still be one, and still signed in as when they began.
+    The admin must still be one, and still signed in as when they began. A state is good for one
+    attempt, whatever comes of it.
     """
-    try:
-        install_start = rules.read_state(settings.signing_secret, state, work.clock())
-    except rules.BadState as bad:
-        raise NotInstalled(bad.reason) from bad
+    install_start = await use_state(work, settings, state)
     org_id, user_id, db = install_start.org_id, install_start.user_id, work.database.reader
     role = await connections.role_of(db, org_id, user_id)
     out = await auth.revoked(db, install_start.at, org_id, user_id, install_start.credential_id)
@@ -250,6 +248,17 @@ async def finish_install(work: Work, settings: Settings, *, code: str, state: st
     except Duplicate as taken:
         other_org = str(taken) == "slack_connections_team"
         raise NotInstalled("team_taken" if other_org else "other_team_connected") from taken
+
+
+async def use_state(work: Work, settings: Settings, state: str) -> InstallStart:
+    """Use up a state that Slack hands back. Raises NotInstalled when it is not good."""
+    try:
+        install_start = rules.read_state(settings.signing_secret, state, work.clock())
+    except rules.BadState as bad:
+        raise NotInstalled(bad.reason) from bad
+    if not await auth.use_up(work.database.writer, rules.state_id(install_start)):
+        raise NotInstalled("state_used")
+    return install_start
 
 
 async def _connect(
