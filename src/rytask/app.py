@@ -16,6 +16,7 @@ from rytask.modules.notifications import reactions as notifications_reactions
 from rytask.modules.notifications import routes as notifications
 from rytask.modules.orgs import jobs as orgs_jobs
 from rytask.modules.orgs import routes as orgs
+from rytask.modules.projects import reactions as projects_reactions
 from rytask.modules.projects import routes as projects
 from rytask.modules.slack import jobs as slack_jobs
 from rytask.modules.slack import reactions as slack_reactions
@@ -52,6 +53,7 @@ REGISTERED = (
     housekeeping,
     identity_jobs,
     orgs_jobs,
+    projects_reactions,
     work_items_jobs,
     work_items_reactions,
     notifications_jobs,

@@ -180,6 +180,35 @@ async def test_somebody_who_was_removed_comes_back_by_an_invitation_in_their_nam
     assert "member.returned" in await kinds(world, person.id)
 
 
+async def test_somebody_who_comes_back_has_no_roles_in_projects_from_before(
+    world: World,
+) -> None:
+    person = await world.person("ADMIN", project_role="ADMIN")
+    await world.owner.api.delete(f"/api/v1/memberships/{person.id}")
+    assert await world.run_jobs() == []
+    _, token = await invited(world.owner, email=person.email, role="MEMBER")
+    answer = await world.anonymous.post(f"/api/v1/invites/{token}/accept", json=NEW)
+    back = as_(world, answer.json()["accessToken"])
+    path = f"/api/v1/projects/{world.project.id}"
+    assert (await back.get(path)).status_code == 404
+    answer = await world.owner.api.post(f"{path}/members", json={"userId": str(person.id)})
+    assert answer.status_code == 201
+    assert (await back.get(path)).status_code == 200
+    assert (await kinds(world, world.project.id))[-2:] == ["project.member_set"] * 2
+
+
+async def test_what_somebody_is_given_after_they_came_back_stays(world: World) -> None:
+    person = await world.person("MEMBER")
+    await world.owner.api.delete(f"/api/v1/memberships/{person.id}")
+    _, token = await invited(world.owner, email=person.email, role="MEMBER")
+    answer = await world.anonymous.post(f"/api/v1/invites/{token}/accept", json=NEW)
+    back = as_(world, answer.json()["accessToken"])
+    made = await back.post("/api/v1/projects", json={"name": "Mine", "keyPrefix": "MINE"})
+    assert await world.run_jobs() == []
+    assert (await back.get(f"/api/v1/projects/{made.json()['data']['id']}")).status_code == 200
+    assert (await back.get(f"/api/v1/projects/{world.project.id}")).status_code == 404
+
+
 async def test_nobody_invites_to_a_role_above_their_own(world: World) -> None:
     admin = await world.person("ADMIN")
     answer = await admin.api.post("/api/v1/invites", json={"role": "OWNER"})

@@ -242,6 +242,19 @@ async def remove_member(tx: Tx, org_id: OrgId, project_id: ProjectId, user_id: U
     )
 
 
+async def remove_from_all(
+    tx: Tx, org_id: OrgId, user_id: UserId, before: datetime
+) -> list[ProjectId]:
+    """Take somebody out of the projects that they were in by then; those projects."""
+    return await tx.values(
+        "DELETE FROM project_members WHERE org_id = $1 AND user_id = $2 AND created_at <= $3"
+        " RETURNING project_id",
+        org_id,
+        user_id,
+        before,
+    )
+
+
 async def statuses(db: Reader, org_id: OrgId, project_id: ProjectId) -> list[Status]:
     return await db.all(
         Status,
