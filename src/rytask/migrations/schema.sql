@@ -40,7 +40,8 @@ CREATE TABLE public.events (
     actor_id uuid,
     source text NOT NULL,
     payload jsonb NOT NULL,
-    at timestamp with time zone NOT NULL
+    at timestamp with time zone NOT NULL,
+    item_id uuid
 );
 CREATE SEQUENCE public.events_seq
     START WITH 1
@@ -432,7 +433,7 @@ ALTER TABLE ONLY public.workspaces
 ALTER TABLE ONLY public.workspaces
     ADD CONSTRAINT workspaces_pkey PRIMARY KEY (id);
 CREATE INDEX api_tokens_of_user ON public.api_tokens USING btree (org_id, user_id);
-CREATE INDEX events_of_subject ON public.events USING btree (org_id, subject_id, seq);
+CREATE INDEX events_of_item ON public.events USING btree (org_id, COALESCE(item_id, subject_id), seq);
 CREATE INDEX idempotency_keys_age ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX invitations_of_org ON public.invitations USING btree (org_id);
 CREATE INDEX jobs_dead ON public.jobs USING btree (id) WHERE (state = 'dead'::text);

@@ -54,7 +54,8 @@ async def enqueue_subscribers(ctx: Writing, seq: int) -> None:
 async def _recorded(tx: Tx, org_id: OrgId, seq: int) -> RecordedFact:
     return await tx.one(
         RecordedFact,
-        "SELECT org_id, seq, kind, project_id, subject_id, actor_id, source, payload, at"
+        "SELECT org_id, seq, kind, project_id, subject_id, item_id, actor_id, source,"
+        "  payload, at"
         "  FROM events WHERE org_id = $1 AND seq = $2",
         org_id,
         seq,

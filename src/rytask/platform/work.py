@@ -114,14 +114,16 @@ WITH low AS MATERIALIZED (
 ), mark AS MATERIALIZED (
     SELECT pg_advisory_xact_lock_shared(last_value)::text FROM low
 ), fact AS (
-    INSERT INTO events (org_id, seq, kind, project_id, subject_id, actor_id, source, payload, at)
-    SELECT $1, nextval('events_seq'), f.kind, f.project_id, f.subject_id, f.actor_id, f.source,
-           f.payload, $2
+    INSERT INTO events (org_id, seq, kind, project_id, subject_id, item_id, actor_id, source,
+                        payload, at)
+    SELECT $1, nextval('events_seq'), f.kind, f.project_id, f.subject_id, f.item_id, f.actor_id,
+           f.source, f.payload, $2
       FROM mark, ROWS FROM (
            jsonb_to_recordset($3)
-           AS (kind text, project_id uuid, subject_id uuid, actor_id uuid, source text,
-               payload jsonb)
-           ) WITH ORDINALITY AS f (kind, project_id, subject_id, actor_id, source, payload, n)
+           AS (kind text, project_id uuid, subject_id uuid, item_id uuid, actor_id uuid,
+               source text, payload jsonb)
+           ) WITH ORDINALITY
+           AS f (kind, project_id, subject_id, item_id, actor_id, source, payload, n)
      ORDER BY f.n
     RETURNING seq, kind
 )
@@ -205,6 +207,7 @@ class Work:
                         "kind": fact.kind,
                         "project_id": fact.project_id,
                         "subject_id": fact.subject_id,
+                        "item_id": fact.item_id,
                         "actor_id": actor.user_id,
                         "source": actor.source,
                         "payload": fact.payload(),

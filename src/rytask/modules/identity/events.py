@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from uuid import UUID
 
 from rytask.modules.identity.model import TokenType
-from rytask.platform.events import Fact
+from rytask.platform.events import Audience, Fact
 from rytask.platform.work import OrgRole
 
 
@@ -13,6 +13,7 @@ class UserRegistered(Fact, frozen=True, kw_only=True):
     """Somebody joined the organization. The subject of all these is the person."""
 
     kind: ClassVar[str] = "user.registered"
+    audience: ClassVar[Audience] = "members"
     role: OrgRole
 
 
@@ -22,6 +23,7 @@ class EmailVerified(Fact, frozen=True, kw_only=True):
 
 class ProfileChanged(Fact, frozen=True, kw_only=True):
     kind: ClassVar[str] = "user.profile_changed"
+    audience: ClassVar[Audience] = "members"
     fields: list[str]
 
 
@@ -57,18 +59,21 @@ class RefreshReused(Fact, frozen=True, kw_only=True):
 
 class RoleChanged(Fact, frozen=True, kw_only=True):
     kind: ClassVar[str] = "member.role_changed"
+    audience: ClassVar[Audience] = "members"
     was: OrgRole
     role: OrgRole
 
 
 class MemberRemoved(Fact, frozen=True, kw_only=True):
     kind: ClassVar[str] = "member.removed"
+    audience: ClassVar[Audience] = "members"
 
 
 class MemberReturned(Fact, frozen=True, kw_only=True):
     """Somebody who had been removed came back by an invitation."""
 
     kind: ClassVar[str] = "member.returned"
+    audience: ClassVar[Audience] = "members"
     role: OrgRole
 
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from rytask.platform.events import Fact
+from rytask.platform.events import Audience, Fact
 from rytask.platform.work import OrgRole
 
 
@@ -17,6 +17,7 @@ class OrgChanged(Fact, frozen=True, kw_only=True):
     """Its name or its settings; the subject is the organization."""
 
     kind: ClassVar[str] = "org.settings_changed"
+    audience: ClassVar[Audience] = "organization"
     fields: list[str]
 
 
@@ -24,12 +25,14 @@ class OrgDeleted(Fact, frozen=True, kw_only=True):
     """The subject is the organization."""
 
     kind: ClassVar[str] = "org.deleted"
+    audience: ClassVar[Audience] = "organization"
 
 
 class WorkspaceCreated(Fact, frozen=True, kw_only=True):
     """The subject is the workspace."""
 
     kind: ClassVar[str] = "workspace.created"
+    audience: ClassVar[Audience] = "organization"
     name: str
 
 
@@ -37,6 +40,7 @@ class WorkspaceRenamed(Fact, frozen=True, kw_only=True):
     """The subject is the workspace."""
 
     kind: ClassVar[str] = "workspace.renamed"
+    audience: ClassVar[Audience] = "organization"
     name: str
 
 

@@ -9,13 +9,14 @@ from uuid import UUID
 
 import msgspec
 
-from rytask.platform.events import Fact
+from rytask.platform.events import Audience, Fact
 from rytask.platform.ids import UserId
 
 
 class ItemFact(Fact, frozen=True, kw_only=True):
     """The subject is the item."""
 
+    audience: ClassVar[Audience] = "project"
     key: str
     title: str
 

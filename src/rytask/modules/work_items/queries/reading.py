@@ -159,8 +159,8 @@ async def facts(
     """What happened to an item, oldest first, from a place in the feed on."""
     return await db.all(
         RecordedFact,
-        "SELECT org_id, seq, kind, project_id, subject_id, actor_id, source, payload, at"
-        "  FROM events WHERE org_id = $1 AND subject_id = $2 AND seq >= $3"
+        "SELECT org_id, seq, kind, project_id, subject_id, item_id, actor_id, source, payload, at"
+        "  FROM events WHERE org_id = $1 AND coalesce(item_id, subject_id) = $2 AND seq >= $3"
         " ORDER BY seq LIMIT $4",
         org_id,
         item_id,
