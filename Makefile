@@ -32,7 +32,13 @@ fix: $(VENV)/.installed ## Format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed ## Measure requests and captures beside the bare ceiling
+# Options may follow `--`, as in `make bench -- --size full`: make takes them for goals.
+ifeq (bench,$(firstword $(MAKECMDGOALS)))
+BENCH += $(filter-out bench,$(MAKECMDGOALS))
+$(filter-out bench,$(MAKECMDGOALS)): ;@:
+endif
+
+bench: $(VENV)/.installed ## Measure beside the bare ceiling; all, with latencies at size: make bench -- --size full
 	$(BIN)/python -m bench $(BENCH)
 
 chaos: $(VENV)/.installed ## Prove what may die: CHAOS="--size short" for the short form

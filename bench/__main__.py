@@ -1,5 +1,8 @@
 """`make bench`: what requests and captures cost, beside bare ceilings in the same run.
 
+With --sizes (at full size: 100,000 and 1,000,000) also latencies on a filled demo, held against
+budgets; a row over its budget is a failure.
+
 The server has one core; the load, PostgreSQL and Redis share another. Ratios hold on any machine,
 the rest depends on this one.
 """
@@ -11,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +22,13 @@ from pathlib import Path
 import uvloop
 from tests.fake_slack import FakeSlack
 
-from bench import captures, cases, rig
+from bench import at_size, captures, cases, rig, size_rows
 from bench.table import Acknowledged, Boot, Results, table
 from rytask.platform import engines
 
 ITEMS = (1_000, 100_000)
+SIZES_AT_FULL = "100000,1000000"
+_OTHERS = ("captures", "paced", "boot")
 _BEGAN = time.monotonic()
 
 
@@ -39,7 +45,7 @@ class Size:
 
 SIZES = {
     "small": Size(rounds=3, seconds=1.0, captures=1_000, paced=10, boots=3),
-    "full": Size(rounds=5, seconds=3.0, captures=3_000, paced=30, boots=5),
+    "full": Size(rounds=5, seconds=1.5, captures=3_000, paced=30, boots=5),
 }
 
 
@@ -53,10 +59,23 @@ class Bench:
     def _wanted(self, name: str) -> bool:
         return not self._only or any(part in name for part in self._only)
 
-    async def run(self, server_url: str) -> None:
-        for items in ITEMS:
-            async with rig.database(server_url, f"rytask_bench_{items}") as url:
-                await self._at(url, items)
+    async def run(self, server_url: str, sizes: Sequence[int]) -> None:
+        if any(self._wanted(name) for name in (*cases.NAMES, *_OTHERS)):
+            for items in ITEMS:
+                async with rig.database(server_url, f"rytask_bench_{items}") as url:
+                    await self._at(url, items)
+        if not self._only or any(part.startswith(size_rows.GROUPS) for part in self._only):
+            for items in sizes:
+                async with rig.database(server_url, f"rytask_bench_{items}") as url:
+                    await self._at_size(url, items)
+
+    async def _at_size(self, url: str, items: int) -> None:
+        env = rig.environment(url, self._redis_url, self._slack)
+        _print(f"filling a demo with {items:,} items")
+        self.results.fills.append(await at_size.fill(env, url, items))
+        self.results.latencies += await at_size.measure(
+            env, items, wanted=self._wanted, progress=_print
+        )
 
     async def _at(self, url: str, items: int) -> None:
         self._slack.reset()
@@ -129,7 +148,7 @@ class Bench:
                 )
 
 
-async def main(size: str, only: list[str], file: Path | None) -> int:
+async def main(size: str, sizes: list[int], only: list[str], file: Path | None) -> int:
     os.sched_setaffinity(0, rig.REST)
     async with AsyncExitStack() as stack:
         slack = await stack.enter_async_context(FakeSlack.running())
@@ -140,12 +159,12 @@ async def main(size: str, only: list[str], file: Path | None) -> int:
             started = stack.enter_context(engines.running(Path(folder) / "data"))
             server_url, redis_url = started.database_url, started.redis_url
         bench = Bench(SIZES[size], only, redis_url, slack)
-        await bench.run(server_url)
+        await bench.run(server_url, sizes)
     results = bench.results
     print(table(results, ITEMS, size=size, seconds=time.monotonic() - _BEGAN))
     if file is not None:
         file.write_text(json.dumps(results.raw(), indent=1) + "\n")
-    return 1 if results.failed else 0
+    return 1 if results.failed or any(one.over for one in results.latencies) else 0
 
 
 def _print(what: str) -> None:
@@ -158,8 +177,18 @@ if __name__ == "__main__":
     parser.add_argument(
         "--only",
         default="",
-        help="parts of names, by comma: health,item,list,create,login,Slack,captures,paced,boot",
+        help="parts of names, by comma: health,item,list,create,login,Slack,captures,paced,boot;"
+        f" and of rows at size: {','.join(size_rows.GROUPS)}",
+    )
+    parser.add_argument(
+        "--sizes",
+        help="how many items the demos have whose latencies are measured, by comma;"
+        f" {SIZES_AT_FULL} at full size, else none",
     )
     parser.add_argument("--json", type=Path, help="write the raw figures to this file")
     given = parser.parse_args()
-    sys.exit(uvloop.run(main(given.size, list(filter(None, given.only.split(","))), given.json)))
+    if given.sizes is None:
+        given.sizes = SIZES_AT_FULL if given.size == "full" else ""
+    sizes = [int(size) for size in given.sizes.split(",") if size]
+    only = [part for part in given.only.split(",") if part]
+    sys.exit(uvloop.run(main(given.size, sizes, only, given.json)))

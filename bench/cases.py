@@ -97,6 +97,10 @@ def cases(dataset: rig.Dataset, token: str, slack: FakeSlack) -> list[Case]:
 
 
 CREATES = ("create, title", "create, all fields")
+NAMES = (
+    *("health", "get item, JWT", "get item, PAT", "list of 50", *CREATES, "create with key"),
+    *("login", "Slack acknowledgement"),
+)
 
 
 def new_items(dataset: rig.Dataset) -> tuple[bytes, bytes]:

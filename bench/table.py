@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.at_size import Filled, Latency, latency_lines
 from bench.captures import Backlog
 from bench.cases import Round, Side
 
@@ -50,6 +51,8 @@ class Results:
     backlogs: list[Backlog] = field(default_factory=list)
     boots: list[Boot] = field(default_factory=list)
     acknowledged: Acknowledged | None = None
+    fills: list[Filled] = field(default_factory=list)
+    latencies: list[Latency] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
@@ -93,6 +96,8 @@ def table(results: Results, items: Sequence[int], *, size: str, seconds: float) 
             f"   idle RSS {_middle(b.rss for b in boots):.0f} MiB"
             f"   PSS {_middle(b.pss for b in boots):.0f} MiB"
         )
+    if results.fills:
+        lines += ["", *latency_lines(results.fills, results.latencies)]
     load = " ".join(f"{one:.1f}" for one in os.getloadavg())
     lines += [
         "",
