@@ -92,8 +92,8 @@ async def test_an_imported_item_is_as_one_that_was_created_and_moved(world: Worl
     }
     assert await about(world, brought.id) == await about(world, by_hand["id"])
     every = await world.database.reader.values(
-        "SELECT jsonb_build_object('kind', kind, 'project', project_id, 'actor', actor_id,"
-        "  'source', source, 'payload', payload - 'key')::text"
+        "SELECT jsonb_build_object('kind', kind, 'project', project_id, 'item', item_id,"
+        "  'actor', actor_id, 'source', source, 'payload', payload - 'key')::text"
         " FROM events WHERE org_id = $1 AND project_id = $2 AND kind LIKE 'item.%' ORDER BY seq",
         world.org_id,
         world.project.id,

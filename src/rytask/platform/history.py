@@ -31,8 +31,8 @@ async def record(tx: Tx, org_id: OrgId, past: Sequence[PastFact]) -> None:
     await tx.copy(
         "events",
         (
-            *("org_id", "seq", "kind", "project_id", "subject_id", "actor_id", "source"),
-            *("payload", "at"),
+            *("org_id", "seq", "kind", "project_id", "subject_id", "item_id", "actor_id"),
+            *("source", "payload", "at"),
         ),
         [
             (
@@ -41,6 +41,7 @@ async def record(tx: Tx, org_id: OrgId, past: Sequence[PastFact]) -> None:
                 fact.kind,
                 fact.project_id,
                 fact.subject_id,
+                fact.item_id,
                 actor_id,
                 source,
                 fact.payload(),
@@ -55,7 +56,8 @@ async def subjects(db: Reader, org_id: OrgId, ids: Sequence[UUID]) -> set[UUID]:
     """The ids among these that a fact is about, whether they are still there or not."""
     return set(
         await db.values(
-            "SELECT DISTINCT subject_id FROM events WHERE org_id = $1 AND subject_id = ANY ($2)",
+            "SELECT DISTINCT subject_id FROM events"
+            " WHERE org_id = $1 AND coalesce(item_id, subject_id) = ANY ($2)",
             org_id,
             ids,
         )
