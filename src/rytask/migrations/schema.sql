@@ -71,6 +71,7 @@ CREATE TABLE public.invitations (
     accepted_at timestamp with time zone,
     revoked_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    mailed_token_hash bytea,
     CONSTRAINT invitations_role_check CHECK ((role = ANY (ARRAY['OWNER'::text, 'ADMIN'::text, 'MEMBER'::text, 'VIEWER'::text, 'GUEST'::text])))
 );
 CREATE TABLE public.jobs (
@@ -347,6 +348,8 @@ ALTER TABLE ONLY public.events
 ALTER TABLE ONLY public.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (org_id, principal_id, route, key);
 ALTER TABLE ONLY public.invitations
+    ADD CONSTRAINT invitations_mailed_token_hash_key UNIQUE (mailed_token_hash);
+ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.invitations
     ADD CONSTRAINT invitations_token_hash_key UNIQUE (token_hash);
@@ -455,7 +458,8 @@ CREATE INDEX slack_captures_age ON public.slack_captures USING btree (created_at
 CREATE UNIQUE INDEX slack_connections_org ON public.slack_connections USING btree (org_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX slack_connections_team ON public.slack_connections USING btree (team_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX statuses_name ON public.statuses USING btree (org_id, project_id, lower(name));
-CREATE UNIQUE INDEX users_email ON public.users USING btree (lower(email)) WHERE (deactivated_at IS NULL);
+CREATE UNIQUE INDEX users_email ON public.users USING btree (org_id, lower(email)) WHERE (deactivated_at IS NULL);
+CREATE INDEX users_of_address ON public.users USING btree (lower(email)) WHERE (deactivated_at IS NULL);
 CREATE INDEX work_item_watchers_of_user ON public.work_item_watchers USING btree (org_id, user_id);
 CREATE INDEX work_items_assignee ON public.work_items USING btree (org_id, assignee_id, number) WHERE ((deleted_at IS NULL) AND (assignee_id IS NOT NULL));
 CREATE INDEX work_items_column ON public.work_items USING btree (org_id, project_id, status_id, "position") WHERE (deleted_at IS NULL);

@@ -122,11 +122,10 @@ class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredCredentials(msgspec.Struct, frozen=True):
-    """Whom an e-mail address belongs to, if anybody, and whether it is locked from this address."""
+    """An account that an e-mail address may sign in to."""
 
-    locked_until: datetime | None
-    user_id: UserId | None
-    org_id: OrgId | None
+    org_id: OrgId
+    user_id: UserId
     password_hash: str | None
 
 

@@ -13,7 +13,6 @@ from rytask.modules.identity.model import (
 from rytask.modules.identity.schemas import (
     ActiveWorkspaceBody,
     ChangePasswordBody,
-    Credentials,
     EmailBody,
     ProfileBody,
     RefreshBody,
@@ -28,27 +27,6 @@ from rytask.platform.settings import Settings
 from rytask.platform.work import Reading, Work, Writing
 
 routes = Routes("identity")
-
-
-@routes.route(
-    "POST", "/auth/login", permission=None, operation_id="login", status=200, throttle="auth"
-)
-async def login(
-    work: Work,
-    passwords: Passwords,
-    bearers: Bearers,
-    settings: Settings,
-    request: Request,
-    data: Credentials,
-) -> AuthResult:
-    """Sign in with an e-mail address and a password."""
-    return await sign_in.sign_in(
-        work,
-        passwords,
-        sign_in.session_context(bearers, settings, request),
-        email=data.email,
-        password=data.password,
-    )
 
 
 @routes.route(

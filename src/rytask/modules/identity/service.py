@@ -33,6 +33,7 @@ from rytask.modules.identity.queries import accounts, api_tokens, credentials
 from rytask.modules.identity.schemas import ProfileBody, TokenBody
 from rytask.modules.identity.sign_in import send_link as send_link
 from rytask.modules.identity.sign_in import session_context as session_context
+from rytask.modules.identity.sign_in import sign_in as sign_in
 from rytask.modules.identity.sign_in import start_session as start_session
 from rytask.platform import auth, crypto, patch
 from rytask.platform.auth import LookUp, permissions

@@ -3,10 +3,13 @@
 Passwords are hashed and compared while no connection is held: it takes 20 ms or more.
 """
 
+import asyncio
 from datetime import datetime, timedelta
+from itertools import chain, islice, repeat
 from math import ceil
 from typing import cast
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from rytask.modules.identity import rules
 from rytask.modules.identity.events import (
@@ -52,6 +55,10 @@ _LINK_LIFETIME: dict[Purpose, timedelta] = {
 }
 _MAX_LINKS, _LINKS_WINDOW = 5, timedelta(minutes=15)
 
+# In this process one attempt at a time for an address from one network: a burst of sign-ins with
+# the right password does not lock itself out. Between processes, PostgreSQL counts.
+_turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
 
 class WrongCredentials(Unauthenticated):
     code = "auth.invalid_credentials"
@@ -72,21 +79,24 @@ async def sign_in(
     *,
     email: str,
     password: str,
+    org_id: OrgId | None = None,
+    checks: int = 1,
 ) -> AuthResult:
-    """Start a session with a password.
+    """Start a session with a password, in one organization or in whichever it fits.
 
-    A wrong password and an unknown address look alike and take as long. After too many failures
-    for one e-mail from one address, nothing is accepted for that pair for a while.
+    A wrong password and an unknown address look alike and take as long: as many comparisons as
+    `checks`. After too many failures for one e-mail from one address, nothing is accepted for that
+    pair for a while.
     """
     email = email.strip()
-    stored = await _check_password(work, passwords, session_context, email=email, password=password)
+    accounts = await credentials.accounts_of(work.database.reader, email, org_id, checks)
+    stored = await _check_password(
+        work, passwords, session_context, accounts, checks, email=email, password=password
+    )
     new_hash = None
     if passwords.needs_rehash(cast("str", stored.password_hash)):
         new_hash = await passwords.hash(password)
-    async with work.writing(_actor_of(stored)) as ctx:
-        locked_until = await credentials.clear_attempts(ctx.db, email, session_context.network)
-        if locked_until and locked_until > ctx.now:
-            raise _locked(locked_until, ctx.now)
+    async with work.writing(_actor_signing_in(stored.org_id, stored.user_id)) as ctx:
         member = await credentials.lock_active_member(ctx.db, ctx.org_id, ctx.actor.me)
         if member is None or member.password_hash != stored.password_hash:
             raise _wrong_credentials()
@@ -175,8 +185,9 @@ async def change_password(
 ) -> None:
     """Set a new password, given the current one, and end the person's other sessions."""
     me = await accounts.profile(ctx.db, ctx.org_id, ctx.actor.me)
+    mine = await credentials.accounts_of(ctx.db, me.email, ctx.org_id, 1)
     stored = await _check_password(
-        work, passwords, session_context, email=me.email, password=current
+        work, passwords, session_context, mine, 1, email=me.email, password=current
     )
     hashed = await passwords.hash(new)
     async with work.writing(ctx.actor) as writing:
@@ -184,7 +195,6 @@ async def change_password(
             writing.db, ctx.org_id, me.id, stored.password_hash, hashed
         ):
             raise _wrong_credentials()
-        await credentials.clear_attempts(writing.db, me.email, session_context.network)
         await _end_sessions(writing, me.id, but=ctx.actor.session_id)
         if revoke_tokens:
             await _revoke_tokens(writing, me.id)
@@ -273,39 +283,46 @@ async def _check_password(
     work: Work,
     passwords: Passwords,
     session_context: SessionContext,
+    accounts: list[StoredCredentials],
+    checks: int,
     *,
     email: str,
     password: str,
 ) -> StoredCredentials:
-    """Whose password it is. Counts failures, and refuses while too many were counted."""
-    stored = await credentials.find_credentials(
-        work.database.reader, email, session_context.network
-    )
-    if stored.locked_until and stored.locked_until > work.clock():
-        raise _locked(stored.locked_until, work.clock())
-    if await passwords.verify(stored.password_hash, password):
-        return stored
-    async with work.writing(system(stored.org_id or _NO_ORG)) as ctx:
-        attempts = await credentials.count_attempt(
-            ctx.db,
+    """Find the account that a password fits.
+
+    Every attempt is counted before its password is compared, so that those made at once are too;
+    the right password is taken back. Refuses while too many were counted.
+    """
+    network, settings = session_context.network, session_context.settings
+    async with _turns.setdefault((email.lower(), network), asyncio.Lock()):
+        now = work.clock()
+        attempt = await credentials.count_attempt(
+            work.database.writer,
             email,
-            session_context.network,
-            ctx.now,
-            most=session_context.settings.login_max_failures,
-            window=timedelta(seconds=session_context.settings.login_lockout_seconds),
+            network,
+            now,
+            most=settings.login_max_failures,
+            window=timedelta(seconds=settings.login_lockout_seconds),
         )
-        if (
-            stored.user_id
-            and attempts.locked_until
-            and attempts.times == session_context.settings.login_max_failures
-        ):
-            ctx.record(
-                LockedOut(
-                    subject_id=stored.user_id,
-                    address=session_context.ip,
-                    until=attempts.locked_until,
+        if attempt is None:
+            until = await credentials.locked_until(work.database.reader, email, network)
+            raise _locked(until or now, now)
+        for stored in islice(chain(accounts, repeat(None)), checks):
+            fits = await passwords.verify(stored and stored.password_hash, password)
+            if stored is not None and fits:
+                await credentials.clear_attempts(work.database.writer, email, network)
+                return stored
+    if attempt.locked_until is not None:
+        for stored in accounts:
+            async with work.writing(system(stored.org_id)) as ctx:
+                ctx.record(
+                    LockedOut(
+                        subject_id=stored.user_id,
+                        address=session_context.ip,
+                        until=attempt.locked_until,
+                    )
                 )
-            )
     raise _wrong_credentials()
 
 
@@ -393,12 +410,8 @@ def _actor_signing_in(org_id: OrgId, user_id: UserId) -> Actor:
     return Actor(org_id=org_id, user_id=user_id, role="GUEST", permissions=frozenset())
 
 
-def _actor_of(stored: StoredCredentials) -> Actor:
-    return _actor_signing_in(cast("OrgId", stored.org_id), cast("UserId", stored.user_id))
-
-
 def _locked(until: datetime, now: datetime) -> TooMany:
-    seconds = ceil((until - now).total_seconds())
+    seconds = max(1, ceil((until - now).total_seconds()))
     return TooMany(
         f"Too many wrong passwords: try again in {ceil(seconds / 60)} minutes.",
         retry_after=seconds,

@@ -19,6 +19,7 @@ async def send_invite(tools: Tools, org_id: OrgId, invite_id: UUID) -> None:
     )
     if invite is None or invite.email is None:
         return
+    mailed = tools.mailer is not None and invite.mailed_token_hash is not None
     await send_link_mail(
         tools,
         LinkMail(
@@ -26,7 +27,7 @@ async def send_invite(tools: Tools, org_id: OrgId, invite_id: UUID) -> None:
             to=invite.email,
             subject=f"Join {invite.organization_name} on RyTask",
             text=f"Hello,\n\nyou are invited to join {invite.organization_name} on RyTask:",
-            link=joining.link_of(tools.settings, invite.id),
+            link=joining.link_of(tools.settings, invite.id, mailed=mailed),
         ),
     )
 

@@ -1,6 +1,7 @@
 """Coming in: by an invitation, or alone where the organization lets everybody in."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import msgspec
 
@@ -16,7 +17,7 @@ from rytask.modules.orgs.model import (
     OpenInvite,
     OrgSettings,
 )
-from rytask.modules.orgs.schemas import AcceptBody, InviteBody, RegisterBody
+from rytask.modules.orgs.schemas import AcceptBody, InviteBody, LoginBody, RegisterBody
 from rytask.modules.orgs.service import RoleAboveOwn
 from rytask.platform import crypto
 from rytask.platform.crypto import Passwords
@@ -25,6 +26,34 @@ from rytask.platform.errors import Conflict, Forbidden, Gone, Invalid, Malformed
 from rytask.platform.ids import OrgId, UserId, new_id
 from rytask.platform.settings import Settings
 from rytask.platform.work import Actor, Reading, Work, Writing, system
+
+_MAX_CHECKS = 3
+_NO_ORG = OrgId(UUID(int=0))
+
+
+async def sign_in(
+    work: Work, passwords: Passwords, session_context: SessionContext, body: LoginBody
+) -> AuthResult:
+    """Sign in with a password, to the organization that is named or to whichever it fits.
+
+    How many accounts an address has does not show: as many passwords are compared for an address
+    that has none. That is one where there is one organization, and three at most.
+    """
+    db, org_id, checks = work.database.reader, None, 1
+    if body.organization is None:
+        checks = await queries.count_orgs(db, _MAX_CHECKS) or 1
+    else:
+        org = await queries.org_by_slug(db, body.organization)
+        org_id = org.id if org else _NO_ORG
+    return await identity.sign_in(
+        work,
+        passwords,
+        session_context,
+        email=body.email,
+        password=body.password,
+        org_id=org_id,
+        checks=checks,
+    )
 
 
 async def register(
@@ -65,7 +94,7 @@ async def invite(ctx: Writing, settings: Settings, body: InviteBody) -> CreatedI
         if account and account.deactivated_at is None:
             raise identity.EmailTaken("Somebody with this e-mail address is a member already.")
     invite_id = InviteId(new_id())
-    secret = secret_of(settings, invite_id)
+    shown, mailed = (secret_of(settings, invite_id, mailed=way) for way in (False, True))
     created = CreatedInvite(
         id=invite_id,
         email=email,
@@ -73,11 +102,16 @@ async def invite(ctx: Writing, settings: Settings, body: InviteBody) -> CreatedI
         invited_by_user_id=ctx.actor.me,
         expires_at=ctx.now + timedelta(hours=body.expires_in_hours),
         created_at=ctx.now,
-        accept_url=link_of(settings, invite_id),
+        accept_url=link_of(settings, invite_id, mailed=False),
     )
     try:
         await queries.insert_invite(
-            ctx.db, ctx.org_id, created, body.workspace_id, crypto.digest(secret)
+            ctx.db,
+            ctx.org_id,
+            created,
+            body.workspace_id,
+            crypto.digest(shown),
+            crypto.digest(mailed) if email else None,
         )
     except Dangling:
         raise Invalid("There is no such workspace.", code="invite.unknown_workspace") from None
@@ -124,7 +158,8 @@ async def accept(
         password_hash=await passwords.hash(password),
         role=invite.role,
         workspace_id=invite.workspace_id,
-        verified=invite.email is not None,
+        # The link that its sender saw proves nothing; the other was only ever in the mail.
+        verified=invite.mailed_token_hash == crypto.digest(token),
         notify_at=_settings(invite).notify_at,
     )
     async with work.writing(_actor_joining(invite.org_id, newcomer)) as ctx:
@@ -144,14 +179,18 @@ async def accept(
         return await identity.start_session(ctx, newcomer.id, session_context)
 
 
-def secret_of(settings: Settings, invite_id: InviteId) -> str:
-    """An invitation's secret: derived from its id, so that it is kept nowhere and can be mailed."""
-    return crypto.successor(settings.signing_secret, f"rytask_inv_{invite_id}")
+def secret_of(settings: Settings, invite_id: InviteId, *, mailed: bool) -> str:
+    """An invitation's secret, the one that is shown or the one that is only mailed.
+
+    It is derived from the id, so that it is kept nowhere and can be mailed.
+    """
+    way = "/mailed" if mailed else ""
+    return crypto.successor(settings.signing_secret, f"rytask_inv_{invite_id}{way}")
 
 
-def link_of(settings: Settings, invite_id: InviteId) -> str:
+def link_of(settings: Settings, invite_id: InviteId, *, mailed: bool) -> str:
     """Where an invitation is accepted."""
-    return f"{settings.app_base_url}/invite/{secret_of(settings, invite_id)}"
+    return f"{settings.app_base_url}/invite/{secret_of(settings, invite_id, mailed=mailed)}"
 
 
 async def _org_open_to_all(db: Reader, slug: str | None) -> queries.OrgRow:
@@ -200,7 +239,7 @@ def _name_and_password(
         if visitor.org_id == invite.org_id:
             raise Conflict("You are a member already.", code="invite.already_member")
         raise Conflict(
-            "An account belongs to one organization: sign out, and join with another address.",
+            "You are signed in to another organization: choose a name and a password to join.",
             code="invite.other_organization",
         )
     if body.name is None or body.password is None:

@@ -104,5 +104,6 @@ class OpenInvite(msgspec.Struct, frozen=True):
     email: str | None
     role: OrgRole
     invited_by_user_id: UserId
+    mailed_token_hash: bytes | None
     workspace_id: WorkspaceId
     settings: msgspec.Raw

@@ -56,6 +56,14 @@ async def org_by_slug(db: Reader, slug: str) -> OrgRow | None:
     return await db.maybe(OrgRow, _ORG + " AND o.slug = $1", slug)
 
 
+async def count_orgs(db: Reader, limit: int) -> int:
+    """How many organizations there are, up to a limit."""
+    return await db.value(
+        "SELECT count(*) FROM (SELECT FROM organizations WHERE deleted_at IS NULL LIMIT $1) AS o",
+        limit,
+    )
+
+
 async def first_orgs(db: Reader) -> list[OrgRow]:
     """The two oldest organizations: enough to tell whether there is exactly one."""
     return await db.all(OrgRow, _ORG + " ORDER BY o.created_at, o.id LIMIT 2")
@@ -157,18 +165,24 @@ async def invites(db: Reader, org_id: OrgId, now: datetime) -> list[Invite]:
 
 
 async def insert_invite(
-    tx: Tx, org_id: OrgId, invite: Invite, workspace_id: WorkspaceId | None, token_hash: bytes
+    tx: Tx,
+    org_id: OrgId,
+    invite: Invite,
+    workspace_id: WorkspaceId | None,
+    token_hash: bytes,
+    mailed_token_hash: bytes | None,
 ) -> None:
     await tx.execute(
         "INSERT INTO invitations (id, org_id, workspace_id, email, role, token_hash,"
-        "                         invited_by_user_id, expires_at, created_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "                         mailed_token_hash, invited_by_user_id, expires_at, created_at)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         invite.id,
         org_id,
         workspace_id,
         invite.email,
         invite.role,
         token_hash,
+        mailed_token_hash,
         invite.invited_by_user_id,
         invite.expires_at,
         invite.created_at,
@@ -177,7 +191,7 @@ async def insert_invite(
 
 _OPEN: LiteralString = (
     "SELECT i.id, i.org_id, o.name AS organization_name, i.email, i.role,"
-    "       i.invited_by_user_id,"
+    "       i.invited_by_user_id, i.mailed_token_hash,"
     "       coalesce(i.workspace_id, (SELECT w.id FROM workspaces w WHERE w.org_id = o.id"
     "                                  ORDER BY w.created_at, w.id LIMIT 1)) AS workspace_id,"
     "       o.settings"
@@ -187,7 +201,9 @@ _OPEN: LiteralString = (
 
 
 async def open_invite(db: Reader, token_hash: bytes, now: datetime) -> OpenInvite | None:
-    return await db.maybe(OpenInvite, _OPEN + " AND i.token_hash = $2", now, token_hash)
+    return await db.maybe(
+        OpenInvite, _OPEN + " AND (i.token_hash = $2 OR i.mailed_token_hash = $2)", now, token_hash
+    )
 
 
 async def open_invite_by_id(

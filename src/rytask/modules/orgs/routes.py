@@ -16,6 +16,7 @@ from rytask.modules.orgs.model import (
 from rytask.modules.orgs.schemas import (
     AcceptBody,
     InviteBody,
+    LoginBody,
     OrgBody,
     RegisterBody,
     RoleBody,
@@ -44,6 +45,25 @@ async def register(
     """Join as a member, where the organization lets everybody in."""
     session_context = identity.session_context(bearers, settings, request)
     return await joining.register(work, passwords, session_context, data)
+
+
+@routes.route(
+    "POST", "/auth/login", permission=None, operation_id="login", status=200, throttle="auth"
+)
+async def login(
+    work: Work,
+    passwords: Passwords,
+    bearers: Bearers,
+    settings: Settings,
+    request: Request,
+    data: LoginBody,
+) -> AuthResult:
+    """Sign in with an e-mail address and a password.
+
+    Say the `organization` where the address has accounts in several with one password.
+    """
+    session_context = identity.session_context(bearers, settings, request)
+    return await joining.sign_in(work, passwords, session_context, data)
 
 
 @routes.route("GET", "/auth/whoami", permission="self", operation_id="whoami")

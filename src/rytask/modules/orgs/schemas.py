@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, UnsetType
 
-from rytask.modules.identity.schemas import Email, NewPassword, PersonName, TimeOfDay
+from rytask.modules.identity.schemas import Credentials, Email, NewPassword, PersonName, TimeOfDay
 from rytask.modules.orgs.model import WeekStart, WorkspaceId
 from rytask.platform.http import Body
 from rytask.platform.ids import UserId
@@ -63,6 +63,12 @@ class RegisterBody(Body):
     name: PersonName
     email: Email
     password: NewPassword
+    organization: (
+        Annotated[str, Meta(max_length=80, description="Its slug, where there are several")] | None
+    ) = None
+
+
+class LoginBody(Credentials):
     organization: (
         Annotated[str, Meta(max_length=80, description="Its slug, where there are several")] | None
     ) = None

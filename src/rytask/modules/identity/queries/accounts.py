@@ -154,7 +154,7 @@ async def reactivate(tx: Tx, org_id: OrgId, user: Newcomer, now: datetime) -> in
         "  UPDATE memberships SET deactivated_at = NULL, role = $3, workspace_id = $4"
         "   WHERE org_id = $1 AND user_id = $2 AND deactivated_at IS NOT NULL RETURNING user_id)"
         " UPDATE users u SET name = $5, password_hash = $6,"
-        "        email_verified_at = coalesce(email_verified_at, $7)"
+        "        email_verified_at = CASE WHEN $7 THEN coalesce(email_verified_at, $8) END"
         "   FROM back WHERE u.org_id = $1 AND u.id = back.user_id",
         org_id,
         user.id,
@@ -162,6 +162,7 @@ async def reactivate(tx: Tx, org_id: OrgId, user: Newcomer, now: datetime) -> in
         user.workspace_id,
         user.name,
         user.password_hash,
+        user.verified,
         now,
     )
 

@@ -26,26 +26,35 @@ from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.ids import OrgId, UserId, new_id
 
 
-async def find_credentials(db: Reader, email: str, address: str) -> StoredCredentials:
-    """Always one row: a stranger's looks like anybody's."""
-    return await db.one(
+async def accounts_of(
+    db: Reader, email: str, org_id: OrgId | None, limit: int
+) -> list[StoredCredentials]:
+    """The accounts that an address signs in to, in one organization or in all.
+
+    Those that have proved the address come first: nobody else's account takes their place.
+    """
+    where = Where(email, limit)
+    if org_id is not None:
+        where.add("u.org_id = {}", org_id)
+    return await db.all(
         StoredCredentials,
-        "SELECT f.locked_until, u.id AS user_id, u.org_id, u.password_hash"
-        "  FROM (VALUES (lower($1::text))) AS asked (email)"
-        "  LEFT JOIN login_failures f ON f.email = asked.email AND f.address = $2"
-        "  LEFT JOIN (users u JOIN memberships m ON m.org_id = u.org_id AND m.user_id = u.id"
-        "                      AND m.deactivated_at IS NULL)"
-        "    ON lower(u.email) = asked.email AND u.deactivated_at IS NULL",
-        email,
-        address,
+        "SELECT u.org_id, u.id AS user_id, u.password_hash"
+        "  FROM users u JOIN memberships m ON m.org_id = u.org_id AND m.user_id = u.id"
+        "   AND m.deactivated_at IS NULL"
+        f" WHERE lower(u.email) = lower($1) AND u.deactivated_at IS NULL AND {where.sql}"
+        " ORDER BY u.email_verified_at IS NULL, u.created_at, u.id LIMIT $2",
+        *where.args,
     )
 
 
 async def count_attempt(
-    tx: Tx, email: str, address: str, now: datetime, *, most: int, window: timedelta
-) -> AttemptCount:
-    """Count one more try within the window; the last one allowed locks for as long again."""
-    return await tx.one(
+    db: Reader, email: str, address: str, now: datetime, *, most: int, window: timedelta
+) -> AttemptCount | None:
+    """Count one more attempt within the window; None, and nothing counted, while it is locked.
+
+    The last one allowed locks for as long again.
+    """
+    return await db.maybe(
         AttemptCount,
         "INSERT INTO login_failures AS f (email, address, failures, first_at, locked_until)"
         " VALUES (lower($1), $2, 1, $3, CASE WHEN $4 <= 1 THEN $3::timestamptz + $5 END)"
@@ -55,6 +64,7 @@ async def count_attempt(
         "   locked_until = CASE WHEN $4 <= CASE WHEN f.first_at > $3 - $5::interval"
         "                                       THEN f.failures + 1 ELSE 1 END"
         "                       THEN $3 + $5::interval END"
+        " WHERE f.locked_until IS NULL OR f.locked_until <= $3"
         " RETURNING failures AS times, locked_until",
         email,
         address,
@@ -64,11 +74,29 @@ async def count_attempt(
     )
 
 
-async def clear_attempts(tx: Tx, email: str, address: str) -> datetime | None:
-    """Start counting anew; until when it was locked, if it was."""
-    return await tx.value(
-        "DELETE FROM login_failures WHERE email = lower($1) AND address = $2"
-        " RETURNING locked_until",
+async def locked_until(db: Reader, email: str, address: str) -> datetime | None:
+    return await db.value(
+        "SELECT locked_until FROM login_failures WHERE email = lower($1) AND address = $2",
+        email,
+        address,
+    )
+
+
+async def clear_attempts(db: Reader, email: str, address: str) -> None:
+    """Start counting anew after the right password.
+
+    Where the address has several accounts, only the attempt itself is taken back: otherwise who
+    has one of them could go on guessing at the others.
+    """
+    await db.value(
+        "WITH accounts AS ("
+        "  SELECT count(*) > 1 AS several FROM users"
+        "   WHERE lower(email) = lower($1) AND deactivated_at IS NULL"
+        "), cleared AS ("
+        "  DELETE FROM login_failures USING accounts"
+        "   WHERE NOT several AND login_failures.email = lower($1) AND address = $2)"
+        " UPDATE login_failures SET failures = failures - 1, locked_until = NULL FROM accounts"
+        "  WHERE several AND login_failures.email = lower($1) AND address = $2",
         email,
         address,
     )
