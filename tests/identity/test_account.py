@@ -5,12 +5,19 @@ from datetime import timedelta
 from uuid import uuid4
 
 import httpx
+import msgspec
 import pytest
 
 from tests.identity.signing import as_, kinds, mailed, refreshed, refused, signed_in
 from tests.world import World
 
 NEW = "a new password for me"
+
+
+class Counts(msgspec.Struct, frozen=True):
+    jobs: int
+    attempts: int
+    links: int
 
 
 def token_in(mail: str) -> str:
@@ -145,6 +152,45 @@ async def test_asking_for_a_link_does_not_tell_who_has_an_account(world: World, 
     ]
     assert {(answer.status_code, answer.text) for answer in answers} == {(202, "")}
     assert [len(await mailed(world, email)) for email in emails] == [1, 0]
+
+
+@pytest.mark.parametrize("path", ["request-password-reset", "request-verification"])
+async def test_asking_for_a_link_does_the_same_work_whoever_has_the_address(
+    world: World, path: str
+) -> None:
+    counts = (
+        "SELECT (SELECT count(*) FROM jobs) AS jobs,"
+        "       (SELECT count(*) FROM login_failures) AS attempts,"
+        "       (SELECT count(*) FROM one_time_tokens) AS links"
+    )
+    unproven = await world.person()
+    async with world.database.transaction() as tx:
+        await tx.execute("UPDATE users SET email_verified_at = NULL WHERE id = $1", unproven.id)
+    changes = []
+    for email in (world.owner.email, unproven.email, f"{uuid4().hex}@example.com"):
+        before = await world.database.reader.one(Counts, counts)
+        await world.anonymous.post(f"/api/v1/auth/{path}", json={"email": email})
+        after = await world.database.reader.one(Counts, counts)
+        changes.append(
+            (after.jobs - before.jobs, after.attempts - before.attempts, after.links - before.links)
+        )
+    assert changes == [(1, 1, 0)] * 3
+
+
+async def test_a_reset_that_proves_an_address_ends_what_was_made_before(world: World) -> None:
+    person = await world.person()
+    async with world.database.transaction() as tx:
+        await tx.execute("UPDATE users SET email_verified_at = NULL WHERE id = $1", person.id)
+    made = await person.api.post("/api/v1/api-tokens", json={"name": "of whoever signed up"})
+    await world.anonymous.post("/api/v1/auth/request-password-reset", json={"email": person.email})
+    (mail,) = await mailed(world, person.email)
+    answer = await world.anonymous.post(
+        "/api/v1/auth/confirm-password-reset",
+        json={"token": token_in(mail), "newPassword": NEW},
+    )
+    assert answer.status_code == 204
+    await refused(as_(world, made.json()["secret"]))
+    assert (await signed_in(world, person.email, NEW))["user"]["emailVerified"]
 
 
 async def test_nobody_s_mailbox_is_flooded_with_links(world: World) -> None:

@@ -134,6 +134,26 @@ def job(
     return register
 
 
+def installation_job(
+    name: str, *, attempts: int
+) -> Callable[[Callable[[Tools, Arg], Awaitable[None]]], Callable[[Tools, Arg], Awaitable[None]]]:
+    """Register a job as by `job`, for what belongs to no organization (yet)."""
+
+    def register(
+        function: Callable[[Tools, Arg], Awaitable[None]],
+    ) -> Callable[[Tools, Arg], Awaitable[None]]:
+        decode = _decoder(function)
+
+        async def run(tools: Tools, row: outbox.LeasedJob) -> None:
+            await function(tools, decode(row.arg))
+            await _finish(tools, row)
+
+        _register(RegisteredJob(name, "calls", attempts, run))
+        return function
+
+    return register
+
+
 def every(
     period: timedelta, name: str, *, attempts: int = 5
 ) -> Callable[[Callable[[Tools], Awaitable[None]]], Callable[[Tools], Awaitable[None]]]:

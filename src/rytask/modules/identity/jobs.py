@@ -1,13 +1,29 @@
 """Mail for people, and the sweeping up after them."""
 
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
-from rytask.modules.identity import sign_in
+from rytask.modules.identity import links
+from rytask.modules.identity.model import Purpose
 from rytask.modules.identity.queries import credentials
 from rytask.platform.ids import OrgId
-from rytask.platform.jobs import Tools, every, job
+from rytask.platform.jobs import Tools, every, installation_job, job
 from rytask.platform.link_mail import LinkMail, send_link_mail
+
+_MAX_ACCOUNTS = 3
+
+
+@installation_job("identity.send_links", attempts=10)
+async def send_links(tools: Tools, request: str) -> None:
+    """Mail a link to each account of an address: `request` is the purpose and the address."""
+    purpose, _, email = request.partition(" ")
+    for account in await credentials.addressees(tools.work.database.reader, email, _MAX_ACCOUNTS):
+        if purpose == "PASSWORD_RESET" or not account.email_verified:
+            async with tools.transaction(account.org_id) as ctx:
+                await links.send_link(
+                    ctx, tools.settings, account.user_id, cast("Purpose", purpose)
+                )
 
 
 @job("identity.send_link", attempts=10)
@@ -17,7 +33,7 @@ async def send_link(tools: Tools, org_id: OrgId, link_id: UUID) -> None:
     link = await credentials.link(work.database.reader, org_id, link_id, work.clock())
     if link is None:
         return
-    token = sign_in.secret_of(tools.settings, link.id, link.purpose)
+    token = links.secret_of(tools.settings, link.id, link.purpose)
     if link.purpose == "EMAIL_VERIFY":
         subject, path = "Confirm your e-mail address", "verify-email"
         text = "please confirm that this is your e-mail address (within two days):"

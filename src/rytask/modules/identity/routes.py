@@ -1,6 +1,6 @@
 """The HTTP routes of identity. What a session needs is gathered in a `SessionContext`."""
 
-from rytask.modules.identity import service, sign_in
+from rytask.modules.identity import links, service, sign_in
 from rytask.modules.identity.model import (
     ApiToken,
     AuthResult,
@@ -121,9 +121,9 @@ async def change_password(
     status=202,
     throttle="auth",
 )
-async def request_verification(work: Work, settings: Settings, data: EmailBody) -> None:
+async def request_verification(work: Work, data: EmailBody) -> None:
     """Mail a link that verifies this address, if it has an account."""
-    await sign_in.request_link(work, settings, data.email, "EMAIL_VERIFY")
+    await links.request_link(work, data.email, "EMAIL_VERIFY")
 
 
 @routes.route(
@@ -131,7 +131,7 @@ async def request_verification(work: Work, settings: Settings, data: EmailBody) 
 )
 async def verify_email(work: Work, data: VerifyBody) -> None:
     """Verify an address by the token of a mailed link."""
-    await sign_in.verify_email(work, data.token)
+    await links.verify_email(work, data.token)
 
 
 @routes.route(
@@ -142,9 +142,9 @@ async def verify_email(work: Work, data: VerifyBody) -> None:
     status=202,
     throttle="auth",
 )
-async def request_password_reset(work: Work, settings: Settings, data: EmailBody) -> None:
+async def request_password_reset(work: Work, data: EmailBody) -> None:
     """Mail a link to choose a new password, if this address has an account."""
-    await sign_in.request_link(work, settings, data.email, "PASSWORD_RESET")
+    await links.request_link(work, data.email, "PASSWORD_RESET")
 
 
 @routes.route(
@@ -159,7 +159,7 @@ async def confirm_password_reset(work: Work, passwords: Passwords, data: ResetBo
 
     Personal access tokens end with them if `revokeTokens` says so.
     """
-    await sign_in.reset_password(
+    await links.reset_password(
         work, passwords, data.token, data.new_password, revoke_tokens=data.revoke_tokens
     )
 

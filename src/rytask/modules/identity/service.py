@@ -18,6 +18,7 @@ from rytask.modules.identity.events import (
     TokenRevoked,
     UserRegistered,
 )
+from rytask.modules.identity.links import send_link as send_link
 from rytask.modules.identity.model import (
     ApiToken,
     CreatedToken,
@@ -31,7 +32,6 @@ from rytask.modules.identity.model import (
 )
 from rytask.modules.identity.queries import accounts, api_tokens, credentials
 from rytask.modules.identity.schemas import ProfileBody, TokenBody
-from rytask.modules.identity.sign_in import send_link as send_link
 from rytask.modules.identity.sign_in import session_context as session_context
 from rytask.modules.identity.sign_in import sign_in as sign_in
 from rytask.modules.identity.sign_in import start_session as start_session

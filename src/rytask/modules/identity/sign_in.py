@@ -1,4 +1,4 @@
-"""Signing in and out, passwords, and the links that are mailed to prove an address.
+"""Signing in and out, sessions and passwords.
 
 Passwords are hashed and compared while no connection is held: it takes 20 ms or more.
 """
@@ -13,7 +13,6 @@ from weakref import WeakValueDictionary
 
 from rytask.modules.identity import rules
 from rytask.modules.identity.events import (
-    EmailVerified,
     LockedOut,
     PasswordChanged,
     RefreshReused,
@@ -24,8 +23,6 @@ from rytask.modules.identity.events import (
 from rytask.modules.identity.model import (
     ActiveMember,
     AuthResult,
-    Link,
-    Purpose,
     Session,
     SessionContext,
     SessionId,
@@ -37,7 +34,6 @@ from rytask.platform import auth, crypto
 from rytask.platform.auth import PERMISSIONS_OF, Bearers
 from rytask.platform.crypto import Passwords
 from rytask.platform.errors import (
-    Gone,
     NotFound,
     TooMany,
     Unauthenticated,
@@ -46,14 +42,6 @@ from rytask.platform.http import Request
 from rytask.platform.ids import OrgId, UserId, new_id
 from rytask.platform.settings import Settings
 from rytask.platform.work import Actor, Reading, Work, Writing, system
-
-_NO_ORG = OrgId(UUID(int=0))
-_PREFIX: dict[Purpose, str] = {"EMAIL_VERIFY": "rytask_ver_", "PASSWORD_RESET": "rytask_rst_"}
-_LINK_LIFETIME: dict[Purpose, timedelta] = {
-    "EMAIL_VERIFY": timedelta(hours=48),
-    "PASSWORD_RESET": timedelta(hours=1),
-}
-_MAX_LINKS, _LINKS_WINDOW = 5, timedelta(minutes=15)
 
 # In this process one attempt at a time for an address from one network: a burst of sign-ins with
 # the right password does not lock itself out. Between processes, PostgreSQL counts.
@@ -96,7 +84,7 @@ async def sign_in(
     new_hash = None
     if passwords.needs_rehash(cast("str", stored.password_hash)):
         new_hash = await passwords.hash(password)
-    async with work.writing(_actor_signing_in(stored.org_id, stored.user_id)) as ctx:
+    async with work.writing(actor_signing_in(stored.org_id, stored.user_id)) as ctx:
         member = await credentials.lock_active_member(ctx.db, ctx.org_id, ctx.actor.me)
         if member is None or member.password_hash != stored.password_hash:
             raise _wrong_credentials()
@@ -131,7 +119,7 @@ async def refresh(work: Work, session_context: SessionContext, token: str) -> Au
         stored = await credentials.session(work.database.reader, crypto.digest(token))
     if stored is None:
         raise _session_over()
-    async with work.writing(_actor_signing_in(stored.org_id, stored.user_id)) as ctx:
+    async with work.writing(actor_signing_in(stored.org_id, stored.user_id)) as ctx:
         member = await credentials.lock_active_member(ctx.db, ctx.org_id, stored.user_id)
         session = await credentials.lock_session(ctx.db, ctx.org_id, stored.id)
         verdict = rules.judge_refresh(session, ctx.now)
@@ -146,8 +134,8 @@ async def refresh(work: Work, session_context: SessionContext, token: str) -> Au
                 )
             return _auth_result(ctx, member, session.family_id, following, session_context)
     # Apart: two who find this at once would each wait for the other's lock on the person.
-    async with work.writing(_actor_signing_in(stored.org_id, stored.user_id)) as ctx:
-        if await _end_sessions(ctx, stored.user_id, only=stored.family_id):
+    async with work.writing(actor_signing_in(stored.org_id, stored.user_id)) as ctx:
+        if await end_sessions(ctx, stored.user_id, only=stored.family_id):
             ctx.record(RefreshReused(subject_id=stored.user_id, session_id=stored.family_id))
     raise Unauthenticated(
         "This refresh token was used before, so its session was ended. Sign in again.",
@@ -157,7 +145,7 @@ async def refresh(work: Work, session_context: SessionContext, token: str) -> Au
 
 async def sign_out(ctx: Writing) -> None:
     """End all sessions of the person. Their access tokens stop working within a second."""
-    await _end_sessions(ctx, ctx.actor.me)
+    await end_sessions(ctx, ctx.actor.me)
 
 
 async def sessions(ctx: Reading) -> list[Session]:
@@ -169,7 +157,7 @@ async def sessions(ctx: Reading) -> list[Session]:
 
 async def end_session(ctx: Writing, session_id: SessionId) -> None:
     """End one session of the person. Raises NotFound when it is over, or somebody else's."""
-    if not await _end_sessions(ctx, ctx.actor.me, only=session_id):
+    if not await end_sessions(ctx, ctx.actor.me, only=session_id):
         raise NotFound("You have no such session, or it is over already.")
 
 
@@ -195,88 +183,10 @@ async def change_password(
             writing.db, ctx.org_id, me.id, stored.password_hash, hashed
         ):
             raise _wrong_credentials()
-        await _end_sessions(writing, me.id, but=ctx.actor.session_id)
+        await end_sessions(writing, me.id, but=ctx.actor.session_id)
         if revoke_tokens:
-            await _revoke_tokens(writing, me.id)
+            await revoke_tokens_of(writing, me.id)
         writing.record(PasswordChanged(subject_id=me.id, how="CHANGED"))
-
-
-async def request_link(work: Work, settings: Settings, email: str, purpose: Purpose) -> None:
-    """Mail a link to whom an address belongs, at most five in a quarter of an hour.
-
-    For a stranger the same is written, so the time it takes does not tell who has an account.
-    """
-    email = email.strip()
-    addressee = await credentials.addressee(work.database.reader, email)
-    async with work.writing(system(addressee.org_id if addressee else _NO_ORG)) as ctx:
-        attempts = await credentials.count_attempt(
-            ctx.db, email, purpose, ctx.now, most=_MAX_LINKS, window=_LINKS_WINDOW
-        )
-        if addressee is None or attempts.times > _MAX_LINKS:
-            return
-        if purpose == "PASSWORD_RESET" or not addressee.email_verified:
-            await send_link(ctx, settings, addressee.user_id, purpose)
-
-
-async def send_link(ctx: Writing, settings: Settings, user_id: UserId, purpose: Purpose) -> None:
-    """Mail a one-time link to a person."""
-    link_id = new_id()
-    await credentials.insert_link(
-        ctx.db,
-        ctx.org_id,
-        link_id,
-        user_id,
-        purpose,
-        crypto.digest(secret_of(settings, link_id, purpose)),
-        ctx.now,
-        _LINK_LIFETIME[purpose],
-    )
-    ctx.enqueue("identity.send_link", link_id)
-
-
-def secret_of(settings: Settings, link_id: UUID, purpose: Purpose) -> str:
-    """A link's secret: derived from its id, so it is kept nowhere, and a retry mails the same."""
-    return crypto.successor(settings.signing_secret, f"{_PREFIX[purpose]}{link_id}")
-
-
-async def verify_email(work: Work, token: str) -> None:
-    """Mark the address that a link was mailed to as verified. Raises Gone."""
-    link = await _link(work, token, "EMAIL_VERIFY")
-    async with work.writing(_actor_signing_in(link.org_id, link.user_id)) as ctx:
-        if not await credentials.consume(ctx.db, link, ctx.now):
-            raise _gone()
-        if await credentials.verify_email(ctx.db, ctx.org_id, link.user_id, ctx.now):
-            ctx.record(EmailVerified(subject_id=link.user_id))
-
-
-async def reset_password(
-    work: Work, passwords: Passwords, token: str, new: str, *, revoke_tokens: bool
-) -> None:
-    """Set a new password by a mailed link, and end all sessions. Raises Gone."""
-    link = await _link(work, token, "PASSWORD_RESET")
-    hashed = await passwords.hash(new)
-    async with work.writing(_actor_signing_in(link.org_id, link.user_id)) as ctx:
-        if not await credentials.consume(ctx.db, link, ctx.now):
-            raise _gone()
-        email = await credentials.reset_password(ctx.db, ctx.org_id, link.user_id, hashed, ctx.now)
-        if email is None:
-            raise _gone()
-        await credentials.clear_all_attempts(ctx.db, email)
-        await _end_sessions(ctx, link.user_id)
-        if revoke_tokens:
-            await _revoke_tokens(ctx, link.user_id)
-        ctx.record(PasswordChanged(subject_id=link.user_id, how="RESET"))
-
-
-async def _link(work: Work, token: str, purpose: Purpose) -> Link:
-    link = None
-    if crypto.token_ok(token):
-        link = await credentials.link_by(
-            work.database.reader, crypto.digest(token), purpose, work.clock()
-        )
-    if link is None:
-        raise _gone()
-    return link
 
 
 async def _check_password(
@@ -382,7 +292,7 @@ def _auth_result(
     )
 
 
-async def _end_sessions(
+async def end_sessions(
     ctx: Writing, user_id: UserId, *, only: UUID | None = None, but: UUID | None = None
 ) -> list[SessionId]:
     """End sessions of a person: all, only one, or all but one.
@@ -398,14 +308,14 @@ async def _end_sessions(
     return ended
 
 
-async def _revoke_tokens(ctx: Writing, user_id: UserId) -> None:
+async def revoke_tokens_of(ctx: Writing, user_id: UserId) -> None:
     revoked = await api_tokens.revoke_all(ctx.db, ctx.org_id, user_id, ctx.now)
     await auth.revoke(ctx.db, *(token.id for token in revoked))
     for token in revoked:
         ctx.record(TokenRevoked(subject_id=token.id, name=token.name))
 
 
-def _actor_signing_in(org_id: OrgId, user_id: UserId) -> Actor:
+def actor_signing_in(org_id: OrgId, user_id: UserId) -> Actor:
     """Somebody at the door: known, but not let in yet."""
     return Actor(org_id=org_id, user_id=user_id, role="GUEST", permissions=frozenset())
 
@@ -425,7 +335,3 @@ def _wrong_credentials() -> WrongCredentials:
 
 def _session_over() -> Unauthenticated:
     return Unauthenticated("This session is over. Sign in again.", code="auth.refresh_invalid")
-
-
-def _gone() -> Gone:
-    return Gone("This link was used, is too old, or never was: ask for a new one.")

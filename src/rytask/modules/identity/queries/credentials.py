@@ -22,6 +22,7 @@ from rytask.modules.identity.model import (
     StoredCredentials,
     StoredSession,
 )
+from rytask.platform import outbox
 from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.ids import OrgId, UserId, new_id
 
@@ -47,6 +48,20 @@ async def accounts_of(
     )
 
 
+_COUNT: LiteralString = (
+    "INSERT INTO login_failures AS f (email, address, failures, first_at, locked_until)"
+    " VALUES (lower($1::text), $2::text, 1, $3, CASE WHEN $4 <= 1 THEN $3::timestamptz + $5 END)"
+    " ON CONFLICT (email, address) DO UPDATE SET"
+    "   failures = CASE WHEN f.first_at > $3 - $5::interval THEN f.failures + 1 ELSE 1 END,"
+    "   first_at = CASE WHEN f.first_at > $3 - $5::interval THEN f.first_at ELSE $3 END,"
+    "   locked_until = CASE WHEN $4 <= CASE WHEN f.first_at > $3 - $5::interval"
+    "                                       THEN f.failures + 1 ELSE 1 END"
+    "                       THEN $3 + $5::interval END"
+    " WHERE f.locked_until IS NULL OR f.locked_until <= $3"
+    " RETURNING"
+)
+
+
 async def count_attempt(
     db: Reader, email: str, address: str, now: datetime, *, most: int, window: timedelta
 ) -> AttemptCount | None:
@@ -55,23 +70,25 @@ async def count_attempt(
     The last one allowed locks for as long again.
     """
     return await db.maybe(
-        AttemptCount,
-        "INSERT INTO login_failures AS f (email, address, failures, first_at, locked_until)"
-        " VALUES (lower($1), $2, 1, $3, CASE WHEN $4 <= 1 THEN $3::timestamptz + $5 END)"
-        " ON CONFLICT (email, address) DO UPDATE SET"
-        "   failures = CASE WHEN f.first_at > $3 - $5::interval THEN f.failures + 1 ELSE 1 END,"
-        "   first_at = CASE WHEN f.first_at > $3 - $5::interval THEN f.first_at ELSE $3 END,"
-        "   locked_until = CASE WHEN $4 <= CASE WHEN f.first_at > $3 - $5::interval"
-        "                                       THEN f.failures + 1 ELSE 1 END"
-        "                       THEN $3 + $5::interval END"
-        " WHERE f.locked_until IS NULL OR f.locked_until <= $3"
-        " RETURNING failures AS times, locked_until",
+        AttemptCount, _COUNT + " failures AS times, locked_until", email, address, now, most, window
+    )
+
+
+async def request_links(
+    db: Reader, email: str, purpose: Purpose, now: datetime, *, most: int, window: timedelta
+) -> bool:
+    """Ask for the job that mails links to an address; False after too many within the window."""
+    asked = await db.value(
+        f"WITH counted AS ({_COUNT} failures)"
+        f" {outbox.INSERT} SELECT NULL, 'identity.send_links', to_jsonb($2 || ' ' || $1), 10"
+        "    FROM counted RETURNING true",
         email,
-        address,
+        purpose,
         now,
         most,
         window,
     )
+    return asked is not None
 
 
 async def locked_until(db: Reader, email: str, address: str) -> datetime | None:
@@ -140,19 +157,16 @@ async def replace_password(
     return touched == 1
 
 
-async def reset_password(
-    tx: Tx, org_id: OrgId, user_id: UserId, new: str, now: datetime
-) -> str | None:
-    """Set a password by a link that was mailed, which also proves the address. Returns that."""
+async def reset_password(tx: Tx, org_id: OrgId, user_id: UserId, new: str) -> str | None:
+    """Set the password of a member; their address, or None when they were removed."""
     return await tx.value(
-        "UPDATE users u SET password_hash = $3, email_verified_at = coalesce(email_verified_at, $4)"
-        "  FROM memberships m WHERE u.org_id = $1 AND u.id = $2"
+        "UPDATE users u SET password_hash = $3 FROM memberships m"
+        " WHERE u.org_id = $1 AND u.id = $2"
         "   AND m.org_id = u.org_id AND m.user_id = u.id AND m.deactivated_at IS NULL"
         " RETURNING u.email",
         org_id,
         user_id,
         new,
-        now,
     )
 
 
@@ -324,14 +338,17 @@ async def consume(tx: Tx, link: Link, now: datetime) -> bool:
     return touched > 0
 
 
-async def addressee(db: Reader, email: str) -> Addressee | None:
-    return await db.maybe(
+async def addressees(db: Reader, email: str, limit: int) -> list[Addressee]:
+    """The accounts of an address, those that have proved it first."""
+    return await db.all(
         Addressee,
         "SELECT u.org_id, u.id AS user_id, u.email_verified_at IS NOT NULL AS email_verified"
         "  FROM users u JOIN memberships m ON m.org_id = u.org_id AND m.user_id = u.id"
         " WHERE lower(u.email) = lower($1) AND u.deactivated_at IS NULL"
-        "   AND m.deactivated_at IS NULL",
+        "   AND m.deactivated_at IS NULL"
+        " ORDER BY u.email_verified_at IS NULL, u.created_at, u.id LIMIT $2",
         email,
+        limit,
     )
 
 
