@@ -44,6 +44,21 @@ async def test_a_new_password_replaces_the_old_one_and_ends_the_other_sessions(
     assert "password.changed" in await kinds(world, person.id)
 
 
+async def test_a_password_changed_twice_with_one_key_is_changed_once(world: World) -> None:
+    person = await world.person()
+    answers = [
+        await person.api.post(
+            "/api/v1/auth/change-password",
+            json={"currentPassword": person.password, "newPassword": NEW},
+            headers={"Idempotency-Key": "once"},
+        )
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [204, 204]
+    assert answers[1].headers["idempotent-replayed"] == "true"
+    assert (await kinds(world, person.id)).count("password.changed") == 1
+
+
 async def test_the_current_password_is_needed_and_guesses_are_counted(world: World) -> None:
     person = await world.person()
     answers = [

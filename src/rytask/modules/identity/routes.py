@@ -93,7 +93,7 @@ async def set_active_workspace(ctx: Writing, data: ActiveWorkspaceBody) -> None:
     throttle="auth",
 )
 async def change_password(
-    ctx: Reading,
+    ctx: Writing,
     work: Work,
     passwords: Passwords,
     bearers: Bearers,

@@ -1,6 +1,7 @@
 """Signing in and out, sessions and passwords.
 
-Passwords are hashed and compared while no connection is held: it takes 20 ms or more.
+Passwords are hashed and compared while no connection is held: it takes 20 ms or more. Only a
+change of password, which is rare, holds one.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ from rytask.modules.identity.queries import accounts, api_tokens, credentials
 from rytask.platform import auth, crypto
 from rytask.platform.auth import PERMISSIONS_OF, Bearers
 from rytask.platform.crypto import Passwords
+from rytask.platform.db import Reader
 from rytask.platform.errors import (
     NotFound,
     TooMany,
@@ -79,7 +81,14 @@ async def sign_in(
     email = email.strip()
     accounts = await credentials.accounts_of(work.database.reader, email, org_id, checks)
     stored = await _check_password(
-        work, passwords, session_context, accounts, checks, email=email, password=password
+        work,
+        passwords,
+        session_context,
+        accounts,
+        checks,
+        email=email,
+        password=password,
+        counter=work.database.writer,
     )
     new_hash = None
     if passwords.needs_rehash(cast("str", stored.password_hash)):
@@ -162,7 +171,7 @@ async def end_session(ctx: Writing, session_id: SessionId) -> None:
 
 
 async def change_password(
-    ctx: Reading,
+    ctx: Writing,
     work: Work,
     passwords: Passwords,
     session_context: SessionContext,
@@ -171,22 +180,32 @@ async def change_password(
     new: str,
     revoke_tokens: bool,
 ) -> None:
-    """Set a new password, given the current one, and end the person's other sessions."""
+    """Set a new password, given the current one, and end the person's other sessions.
+
+    Its transaction is open while passwords are hashed, because an idempotency key is claimed in
+    it; no row is locked by then.
+    """
     me = await accounts.profile(ctx.db, ctx.org_id, ctx.actor.me)
     mine = await credentials.accounts_of(ctx.db, me.email, ctx.org_id, 1)
     stored = await _check_password(
-        work, passwords, session_context, mine, 1, email=me.email, password=current
+        work,
+        passwords,
+        session_context,
+        mine,
+        1,
+        email=me.email,
+        password=current,
+        counter=ctx.db.autocommit,
     )
     hashed = await passwords.hash(new)
-    async with work.writing(ctx.actor) as writing:
-        if not await credentials.replace_password(
-            writing.db, ctx.org_id, me.id, stored.password_hash, hashed
-        ):
-            raise _wrong_credentials()
-        await end_sessions(writing, me.id, but=ctx.actor.session_id)
-        if revoke_tokens:
-            await revoke_tokens_of(writing, me.id)
-        writing.record(PasswordChanged(subject_id=me.id, how="CHANGED"))
+    if not await credentials.replace_password(
+        ctx.db, ctx.org_id, me.id, stored.password_hash, hashed
+    ):
+        raise _wrong_credentials()
+    await end_sessions(ctx, me.id, but=ctx.actor.session_id)
+    if revoke_tokens:
+        await revoke_tokens_of(ctx, me.id)
+    ctx.record(PasswordChanged(subject_id=me.id, how="CHANGED"))
 
 
 async def _check_password(
@@ -198,17 +217,19 @@ async def _check_password(
     *,
     email: str,
     password: str,
+    counter: Reader,
 ) -> StoredCredentials:
     """Find the account that a password fits.
 
     Every attempt is counted before its password is compared, so that those made at once are too;
-    the right password is taken back. Refuses while too many were counted.
+    the right password is taken back. `counter` commits each of these by itself. Refuses while too
+    many were counted.
     """
     network, settings = session_context.network, session_context.settings
     async with _turns.setdefault((email.lower(), network), asyncio.Lock()):
         now = work.clock()
         attempt = await credentials.count_attempt(
-            work.database.writer,
+            counter,
             email,
             network,
             now,
@@ -221,7 +242,7 @@ async def _check_password(
         for stored in islice(chain(accounts, repeat(None)), checks):
             fits = await passwords.verify(stored and stored.password_hash, password)
             if stored is not None and fits:
-                await credentials.clear_attempts(work.database.writer, email, network)
+                await credentials.clear_attempts(counter, email, network)
                 return stored
     if attempt.locked_until is not None:
         for stored in accounts:
