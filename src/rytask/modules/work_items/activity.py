@@ -14,6 +14,7 @@ from rytask.modules.work_items.events import (
     ItemStatusChanged,
     ItemTrashed,
     SubtaskAdded,
+    excerpt,
 )
 from rytask.modules.work_items.model import Action, Activity
 from rytask.platform.events import RecordedFact
@@ -21,23 +22,18 @@ from rytask.platform.events import RecordedFact
 
 def activity_rows(recorded: RecordedFact) -> list[Activity]:
     """One row for each thing that a fact changed. Ids are the same each time they are told."""
-    rows = _ROWS.get(recorded.kind)
-    return (
-        []
-        if rows is None
-        else [
-            Activity(
-                id=uuid5(_NAMESPACE, f"{recorded.seq}.{n}"),
-                actor_id=recorded.actor_id,
-                action=action,
-                field=field,
-                old_value=old,
-                new_value=new,
-                created_at=recorded.at,
-            )
-            for n, (action, field, old, new) in enumerate(rows(recorded))
-        ]
-    )
+    return [
+        Activity(
+            id=uuid5(_NAMESPACE, f"{recorded.seq}.{n}"),
+            actor_id=recorded.actor_id,
+            action=action,
+            field=field,
+            old_value=old,
+            new_value=new,
+            created_at=recorded.at,
+        )
+        for n, (action, field, old, new) in enumerate(_ROWS[recorded.kind](recorded))
+    ]
 
 
 _NAMESPACE = UUID("8d3a6c1e-52f4-5a0b-9c57-6e1f0b9a7d42")
@@ -46,7 +42,9 @@ _Row = tuple[Action, str | None, Any, Any]
 
 def _changed(recorded: RecordedFact) -> list[_Row]:
     changes = recorded.fact(ItemChanged).changes
-    return [("UPDATED", change.field, change.old, change.new) for change in changes]
+    return [
+        ("UPDATED", change.field, excerpt(change.old), excerpt(change.new)) for change in changes
+    ]
 
 
 def _status_changed(recorded: RecordedFact) -> list[_Row]:
@@ -85,3 +83,5 @@ _ROWS: Mapping[str, Callable[[RecordedFact], list[_Row]]] = {
     ItemLabelled.kind: _labelled,
     SubtaskAdded.kind: _subtask_added,
 }
+ACTIVITY_KINDS = tuple(_ROWS)
+"""The facts that activity is told from; each gives a row at least."""

@@ -22,9 +22,26 @@ class ItemFact(Fact, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True):
+    """The values of a field before and after. Of a long text only an `excerpt` is kept."""
+
     field: str
     old: Any
     new: Any
+
+
+MAX_EXCERPT = 2000
+
+
+def excerpt(value: Any) -> Any:
+    """A value as a fact keeps it: of a long text the beginning, and how many characters follow.
+
+    An edit of a long text would else be written down twice as a whole, and read so by everybody
+    who reads the item's activity.
+    """
+    if not isinstance(value, str) or len(value) <= MAX_EXCERPT:
+        return value
+    kept = value[: MAX_EXCERPT - 40]
+    return f"{kept}… ({len(value) - len(kept):,} more characters)"
 
 
 class ItemCreated(ItemFact, frozen=True, kw_only=True):

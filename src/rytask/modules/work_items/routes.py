@@ -14,7 +14,6 @@ from rytask.modules.work_items.model import (
     WorkItem,
 )
 from rytask.modules.work_items.schemas import (
-    ActivityQuery,
     DeleteStatus,
     ItemChanges,
     ItemRef,
@@ -114,9 +113,12 @@ async def create_subtask(ctx: Writing, id: UUID, data: NewSubtask) -> Created:
 @routes.route(
     "GET", "/work-items/{id}/activity", permission="work:read", operation_id="list_issue_activity"
 )
-async def list_activity(ctx: Reading, id: UUID, query: ActivityQuery) -> Page[Activity]:
-    """List what was done to a work item, oldest first."""
-    return await service.activity(ctx, id, query)
+async def list_activity(ctx: Reading, id: UUID, query: PageQuery) -> Page[Activity]:
+    """List what was done to a work item, oldest first.
+
+    Of a text of more than 2,000 characters its beginning is kept, and how many were left out.
+    """
+    return await service.activity(ctx, id, query.cursor, query.limit)
 
 
 @routes.route(

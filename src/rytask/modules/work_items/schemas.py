@@ -111,13 +111,6 @@ class ItemsQuery(Query):
     limit: Limit = 50
 
 
-class ActivityQuery(Query):
-    """Without a limit: all of it."""
-
-    cursor: Cursor | None = None
-    limit: Limit | None = None
-
-
 class NewLabelOfItem(Body):
     """A label by its id, or by its name; a name that is new makes a label."""
 

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from rytask.modules.projects import service as projects
 from rytask.modules.work_items import checks, creation, quick_add, rules, sorting
-from rytask.modules.work_items.activity import activity_rows
+from rytask.modules.work_items.activity import ACTIVITY_KINDS, activity_rows
 from rytask.modules.work_items.bulk import (
     delete_label,
     delete_status,
@@ -23,7 +23,7 @@ from rytask.modules.work_items.model import (
 )
 from rytask.modules.work_items.queries import locking, reading, writing
 from rytask.modules.work_items.queries.references import resolve_references
-from rytask.modules.work_items.schemas import ActivityQuery, ItemsQuery, NewItem, NewSubtask
+from rytask.modules.work_items.schemas import ItemsQuery, NewItem, NewSubtask
 from rytask.modules.work_items.updates import (
     add_label,
     move,
@@ -33,8 +33,8 @@ from rytask.modules.work_items.updates import (
     update,
 )
 from rytask.platform import pages
-from rytask.platform.errors import Invalid, Malformed
-from rytask.platform.http import Page, PageInfo
+from rytask.platform.errors import Forbidden, Invalid, Malformed
+from rytask.platform.http import Page
 from rytask.platform.ids import ProjectId, UserId, new_id
 from rytask.platform.work import Reading, Writing
 
@@ -212,26 +212,20 @@ async def subtasks(ctx: Reading, item_id: UUID, cursor: str | None, limit: int) 
     return pages.page(rows, limit, lambda item: pages.encode(item.number))
 
 
-async def activity(ctx: Reading, item_id: UUID, query: ActivityQuery) -> Page[Activity]:
-    """What was done to an item, oldest first: all of it, unless there is a limit."""
-    since, rows_seen = (0, 0)
-    if query.cursor is not None:
-        since, rows_seen = pages.decode(query.cursor, tuple[int, int])
+async def activity(ctx: Reading, item_id: UUID, cursor: str | None, limit: int) -> Page[Activity]:
+    """A page of what was done to an item, oldest first."""
+    since, rows_seen = (0, 0) if cursor is None else pages.decode(cursor, tuple[int, int])
     await get(ctx, item_id)
-    limit = query.limit
-    facts = await reading.facts(ctx.db, ctx.org_id, item_id, since, limit and limit + 2)
+    # The fact that the cursor stands in may be used up; each other one gives a row at least.
+    facts = await reading.facts(ctx.db, ctx.org_id, item_id, ACTIVITY_KINDS, since, limit + 2)
     rows = [
         (fact.seq, n, row)
         for fact in facts
         for n, row in enumerate(activity_rows(fact), 1)
         if (fact.seq, n) > (since, rows_seen)
     ]
-    shown = rows[:limit]
-    more = len(shown) < len(rows)
-    return Page(
-        [row for _, _, row in shown],
-        PageInfo(pages.encode(*shown[-1][:2]) if more else None, more),
-    )
+    page = pages.page(rows, limit, lambda last: pages.encode(*last[:2]))
+    return Page([row for _, _, row in page.data], page.page_info)
 
 
 async def watchers(ctx: Reading, item_id: UUID) -> list[Watcher]:
@@ -256,12 +250,19 @@ async def unwatch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> None:
     item = await get(ctx, item_id)
     user_id = user_id or ctx.actor.me
     if user_id != ctx.actor.user_id:
-        await projects.require(ctx, item.project_id, "MEMBER")
+        await _require_change_for_others(ctx, item)
     await writing.unwatch(ctx.db, ctx.org_id, item_id, user_id)
 
 
-async def _check_other(ctx: Writing, item: WorkItem, user_id: UserId) -> None:
+async def _require_change_for_others(ctx: Writing, item: WorkItem) -> None:
+    """What others watch is changed by who may change the item; one's own by who may read it."""
+    if "work:write" not in ctx.actor.permissions:
+        raise Forbidden("Your role, or the scopes of this token, let you decide for yourself only.")
     await projects.require(ctx, item.project_id, "MEMBER")
+
+
+async def _check_other(ctx: Writing, item: WorkItem, user_id: UserId) -> None:
+    await _require_change_for_others(ctx, item)
     references = await resolve_references(
         ctx.db,
         ctx.actor,

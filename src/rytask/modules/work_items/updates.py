@@ -18,6 +18,7 @@ from rytask.modules.work_items.events import (
     ItemStatusChanged,
     ItemTrashed,
     SubtaskAdded,
+    excerpt,
 )
 from rytask.modules.work_items.model import ItemLabel, LockedItem, WorkItem
 from rytask.modules.work_items.queries import locking, writing
@@ -215,7 +216,7 @@ def _record(ctx: Writing, before: LockedItem, after: WorkItem) -> None:
     fact_fields = _fact_fields(after)
     fields = set(patch.changed_fields(public_item(before), after)) - _DERIVED_FIELDS
     changes = [
-        Change(name, getattr(before, attribute), getattr(after, attribute))
+        Change(name, excerpt(getattr(before, attribute)), excerpt(getattr(after, attribute)))
         for attribute, name in zip(
             WorkItem.__struct_fields__, WorkItem.__struct_encode_fields__, strict=True
         )

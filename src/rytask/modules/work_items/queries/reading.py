@@ -154,17 +154,18 @@ async def subtasks(
 
 
 async def facts(
-    db: Reader, org_id: OrgId, item_id: UUID, since: int, limit: int | None
+    db: Reader, org_id: OrgId, item_id: UUID, kinds: Sequence[str], since: int, limit: int
 ) -> list[RecordedFact]:
-    """What happened to an item, oldest first, from a place in the feed on."""
+    """What happened to an item of these kinds, oldest first, from a place in the feed on."""
     return await db.all(
         RecordedFact,
         "SELECT org_id, seq, kind, project_id, subject_id, item_id, actor_id, source, payload, at"
         "  FROM events WHERE org_id = $1 AND coalesce(item_id, subject_id) = $2 AND seq >= $3"
-        " ORDER BY seq LIMIT $4",
+        "   AND kind = ANY ($4::text[]) ORDER BY seq LIMIT $5",
         org_id,
         item_id,
         since,
+        kinds,
         limit,
     )
 
