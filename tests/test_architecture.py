@@ -22,7 +22,7 @@ TABLES = {
     },
     "orgs": {"organizations", "workspaces", "invitations"},
     "projects": {"projects", "project_counters", "project_members", "statuses", "labels"},
-    "work_items": {"work_items", "work_item_watchers"},
+    "work_items": {"work_items", "work_item_watchers", "bulk_operations"},
     "notifications": {"notifications", "notification_scans"},
     "slack": {"slack_connections", "slack_users", "slack_channels", "slack_captures"},
 }

@@ -106,6 +106,7 @@ class Things:
             "/work-items": item["id"],
             "/statuses": str(world.project.statuses["To Do"]),
             "/notifications": notifications[0]["id"],
+            "/bulk-operations": await _bulk_operation(world),
             "user_id": str(colleague.id),
             "label_id": item["labelIds"][0],
             "/integrations/slack/users": "U024BE7LH",
@@ -172,6 +173,22 @@ class Things:
             "update_notification": {"read": True},
         }
         return bodies[route.operation_id]
+
+
+async def _bulk_operation(world: World) -> str:
+    """One that is going on in the starter project."""
+    async with world.database.transaction() as tx:
+        return str(
+            await tx.value(
+                "INSERT INTO bulk_operations (id, org_id, kind, project_id, subject_id, source,"
+                "    first_seq, started_at)"
+                " VALUES (gen_random_uuid(), $1, 'STATUS_CATEGORY', $2, $3, 'WEB', 0, now())"
+                " RETURNING id",
+                world.org_id,
+                world.project.id,
+                world.project.statuses["Done"],
+            )
+        )
 
 
 async def _made(api: httpx.AsyncClient, path: str, **body: Any) -> dict[str, Any]:

@@ -32,7 +32,9 @@ async def test_a_deleted_label_is_on_no_item_any_more(world: World) -> None:
     bug, feature = await label(world, "bug"), await label(world, "feature")
     item = await create(world, labelIds=[bug, feature])
     await call(world.owner, "DELETE", f"/labels/{bug}", 204)
-    assert await get(world.owner, item["id"]) == item | {"labelIds": [feature]}
+    after = await get(world.owner, item["id"])
+    assert after == item | {"labelIds": [feature], "updatedAt": after["updatedAt"]}
+    assert after["updatedAt"] > item["updatedAt"]
     await refused(world.owner, "DELETE", f"/labels/{bug}", 404, "not_found")
 
 

@@ -31,6 +31,23 @@ CREATE TABLE public.api_tokens (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT api_tokens_type_check CHECK ((type = ANY (ARRAY['PAT'::text, 'MCP'::text])))
 );
+CREATE TABLE public.bulk_operations (
+    id uuid NOT NULL,
+    org_id uuid NOT NULL,
+    kind text NOT NULL,
+    project_id uuid,
+    subject_id uuid NOT NULL,
+    target_id uuid,
+    from_category text,
+    actor_id uuid,
+    source text NOT NULL,
+    first_seq bigint NOT NULL,
+    after_position double precision,
+    total integer,
+    done integer DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone
+);
 CREATE TABLE public.events (
     org_id uuid NOT NULL,
     seq bigint NOT NULL,
@@ -102,7 +119,9 @@ CREATE TABLE public.labels (
     workspace_id uuid NOT NULL,
     name text NOT NULL,
     color text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    deleted_at timestamp with time zone,
+    replaced_by uuid
 );
 CREATE TABLE public.login_failures (
     email text NOT NULL,
@@ -277,6 +296,8 @@ CREATE TABLE public.statuses (
     color text,
     "position" integer NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    deleted_at timestamp with time zone,
+    replaced_by uuid,
     CONSTRAINT statuses_category_check CHECK ((category = ANY (ARRAY['BACKLOG'::text, 'UNSTARTED'::text, 'STARTED'::text, 'COMPLETED'::text, 'CANCELLED'::text])))
 );
 CREATE TABLE public.users (
@@ -343,6 +364,8 @@ ALTER TABLE ONLY public.api_tokens
     ADD CONSTRAINT api_tokens_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.api_tokens
     ADD CONSTRAINT api_tokens_token_hash_key UNIQUE (token_hash);
+ALTER TABLE ONLY public.bulk_operations
+    ADD CONSTRAINT bulk_operations_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (org_id, seq);
 ALTER TABLE ONLY public.idempotency_keys
@@ -436,12 +459,15 @@ ALTER TABLE ONLY public.workspaces
 ALTER TABLE ONLY public.workspaces
     ADD CONSTRAINT workspaces_pkey PRIMARY KEY (id);
 CREATE INDEX api_tokens_of_user ON public.api_tokens USING btree (org_id, user_id);
+CREATE INDEX bulk_operations_finished ON public.bulk_operations USING btree (finished_at);
+CREATE INDEX bulk_operations_of_org ON public.bulk_operations USING btree (org_id, id);
 CREATE INDEX events_of_item ON public.events USING btree (org_id, COALESCE(item_id, subject_id), seq);
 CREATE INDEX idempotency_keys_age ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX invitations_of_org ON public.invitations USING btree (org_id);
 CREATE INDEX jobs_dead ON public.jobs USING btree (id) WHERE (state = 'dead'::text);
 CREATE INDEX jobs_due ON public.jobs USING btree (name, due_at) WHERE (state <> 'dead'::text);
 CREATE INDEX jobs_of_org ON public.jobs USING btree (org_id);
+CREATE INDEX labels_deleted ON public.labels USING btree (org_id) WHERE (deleted_at IS NOT NULL);
 CREATE UNIQUE INDEX labels_name ON public.labels USING btree (org_id, workspace_id, lower(name));
 CREATE INDEX notifications_due ON public.notifications USING btree (org_id, entity_id) WHERE ((read_at IS NULL) AND (archived_at IS NULL) AND (type = ANY (ARRAY['DUE_SOON'::text, 'OVERDUE'::text])));
 CREATE INDEX notifications_inbox ON public.notifications USING btree (org_id, recipient_id, created_at, id);
@@ -457,12 +483,13 @@ CREATE INDEX sessions_of_user ON public.sessions USING btree (org_id, user_id);
 CREATE INDEX slack_captures_age ON public.slack_captures USING btree (created_at);
 CREATE UNIQUE INDEX slack_connections_org ON public.slack_connections USING btree (org_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX slack_connections_team ON public.slack_connections USING btree (team_id) WHERE (revoked_at IS NULL);
+CREATE INDEX statuses_deleted ON public.statuses USING btree (org_id) WHERE (deleted_at IS NOT NULL);
 CREATE UNIQUE INDEX statuses_name ON public.statuses USING btree (org_id, project_id, lower(name));
 CREATE UNIQUE INDEX users_email ON public.users USING btree (org_id, lower(email)) WHERE (deactivated_at IS NULL);
 CREATE INDEX users_of_address ON public.users USING btree (lower(email)) WHERE (deactivated_at IS NULL);
 CREATE INDEX work_item_watchers_of_user ON public.work_item_watchers USING btree (org_id, user_id);
 CREATE INDEX work_items_assignee ON public.work_items USING btree (org_id, assignee_id, number) WHERE ((deleted_at IS NULL) AND (assignee_id IS NOT NULL));
-CREATE INDEX work_items_column ON public.work_items USING btree (org_id, project_id, status_id, "position") WHERE (deleted_at IS NULL);
+CREATE INDEX work_items_column ON public.work_items USING btree (org_id, project_id, status_id, "position");
 CREATE INDEX work_items_created ON public.work_items USING btree (org_id, project_id, created_at) WHERE (deleted_at IS NULL);
 CREATE INDEX work_items_due ON public.work_items USING btree (org_id, due_date) WHERE ((deleted_at IS NULL) AND (closed_at IS NULL) AND (due_date IS NOT NULL));
 CREATE INDEX work_items_labels ON public.work_items USING gin (label_ids);
@@ -472,6 +499,8 @@ CREATE INDEX work_items_updated ON public.work_items USING btree (org_id, projec
 CREATE INDEX work_items_urgent ON public.work_items USING btree (org_id, project_id, number) WHERE ((priority = 'URGENT'::public.priority) AND (closed_at IS NULL) AND (deleted_at IS NULL));
 ALTER TABLE ONLY public.api_tokens
     ADD CONSTRAINT api_tokens_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.bulk_operations
+    ADD CONSTRAINT bulk_operations_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_org_id_fkey FOREIGN KEY (org_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.idempotency_keys

@@ -14,7 +14,9 @@ from rytask.modules.notifications.model import (
     NotificationId,
     State,
 )
+from rytask.modules.work_items.events import BulkOperationFinished
 from rytask.platform.db import Reader, Tx, Where
+from rytask.platform.events import RecordedFact
 from rytask.platform.ids import OrgId, ProjectId, UserId, new_id
 from rytask.platform.work import Actor
 
@@ -209,6 +211,82 @@ async def archive_stale_due_notices(tx: Tx, org_id: OrgId, item_id: UUID, now: d
         "        OR n.payload ->> 'dueDate' IS DISTINCT FROM w.due_date::text)",
         org_id,
         item_id,
+        now,
+    )
+
+
+_CHANGED: LiteralString = (
+    "changed AS MATERIALIZED ("
+    "  SELECT e.subject_id AS item_id, e.payload FROM events e"
+    "   WHERE e.org_id = $1 AND e.seq > $2 AND e.seq < $3 AND e.project_id = $4"
+    "     AND e.payload ->> 'operationId' = $5)"
+)
+
+
+def _of_operation(
+    org_id: OrgId, recorded: RecordedFact, fact: BulkOperationFinished
+) -> tuple[object, ...]:
+    return org_id, fact.first_seq, recorded.seq, fact.project_id, str(fact.subject_id)
+
+
+class Follower(msgspec.Struct, frozen=True):
+    """Somebody whose items a bulk operation has changed, how many, and where the last one went."""
+
+    user_id: UserId
+    items: int
+    key_prefix: str
+    project_name: str
+    actor_name: str | None
+    status_id: UUID
+    status_name: str
+
+
+async def followers_of_operation(
+    db: Reader, org_id: OrgId, recorded: RecordedFact, fact: BulkOperationFinished
+) -> list[Follower]:
+    """The assignees and watchers of the items that a bulk operation has changed, without who did.
+
+    An item that it changed twice counts once; those in the trash do not count.
+    """
+    return await db.all(
+        Follower,
+        f"WITH {_CHANGED}, w AS MATERIALIZED ("
+        "  SELECT w.id, w.assignee_id, w.project_id, c.payload FROM ("
+        "    SELECT DISTINCT ON (item_id) item_id, payload FROM changed"
+        "     WHERE payload ? 'toId' ORDER BY item_id) c"
+        "   JOIN work_items w ON w.org_id = $1 AND w.id = c.item_id AND w.deleted_at IS NULL"
+        "), persons AS ("
+        "  SELECT w.id, w.assignee_id AS user_id FROM w WHERE w.assignee_id IS NOT NULL"
+        "  UNION"
+        "  SELECT w.id, v.user_id FROM w"
+        "    JOIN work_item_watchers v ON v.org_id = $1 AND v.item_id = w.id"
+        ")"
+        " SELECT m.user_id, count(*) AS items, min(p.key_prefix) AS key_prefix,"
+        "        min(p.name) AS project_name, min(actor.name) AS actor_name,"
+        "        (max(w.payload ->> 'toId'))::uuid AS status_id,"
+        "        max(w.payload ->> 'toName') AS status_name"
+        "  FROM persons JOIN w ON w.id = persons.id"
+        "  JOIN memberships m ON m.org_id = $1 AND m.user_id = persons.user_id"
+        "  JOIN projects p ON p.org_id = $1 AND p.id = w.project_id AND p.deleted_at IS NULL"
+        "  LEFT JOIN users actor ON actor.org_id = $1 AND actor.id = $6"
+        f" WHERE m.user_id IS DISTINCT FROM $6 AND {_SEES}"
+        " GROUP BY m.user_id ORDER BY m.user_id",
+        *_of_operation(org_id, recorded, fact),
+        recorded.actor_id,
+    )
+
+
+async def archive_stale_due_of_operation(
+    tx: Tx, org_id: OrgId, recorded: RecordedFact, fact: BulkOperationFinished, now: datetime
+) -> None:
+    """Archive what nobody has read yet about the dates of items that a bulk operation closed."""
+    await tx.execute(
+        f"WITH {_CHANGED}"
+        " UPDATE notifications n SET archived_at = $6 FROM changed c, work_items w"
+        "  WHERE n.org_id = $1 AND n.entity_id = c.item_id AND n.type IN ('DUE_SOON', 'OVERDUE')"
+        "    AND n.read_at IS NULL AND n.archived_at IS NULL"
+        "    AND w.org_id = $1 AND w.id = c.item_id AND w.closed_at IS NOT NULL",
+        *_of_operation(org_id, recorded, fact),
         now,
     )
 

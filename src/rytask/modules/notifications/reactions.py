@@ -5,11 +5,15 @@ from uuid import UUID
 from rytask.modules.notifications import queries, rules
 from rytask.modules.notifications.model import ItemPayload, Kind, Named, Notice
 from rytask.modules.work_items.events import (
+    BulkOperationFinished,
     ItemAssigned,
     ItemChanged,
+    ItemCompleted,
     ItemFact,
+    ItemReopened,
     ItemStatusChanged,
     ItemTrashed,
+    StatusFact,
 )
 from rytask.platform.events import RecordedFact
 from rytask.platform.reactions import on
@@ -33,6 +37,75 @@ async def notify_assignee(ctx: Writing, recorded: RecordedFact, fact: ItemAssign
 @on(ItemStatusChanged)
 async def notify_followers(ctx: Writing, recorded: RecordedFact, fact: ItemStatusChanged) -> None:
     """Tell the assignee and the watchers, except whoever did it, of an item's new status."""
+    await _notify_followers(ctx, recorded, fact)
+
+
+@on(ItemCompleted)
+async def notify_of_completion(ctx: Writing, recorded: RecordedFact, fact: ItemCompleted) -> None:
+    """Tell them that an item was completed."""
+    await _notify_followers(ctx, recorded, fact)
+
+
+@on(ItemReopened)
+async def notify_of_reopening(ctx: Writing, recorded: RecordedFact, fact: ItemReopened) -> None:
+    """Tell them that an item was reopened."""
+    await _notify_followers(ctx, recorded, fact)
+
+
+@on(BulkOperationFinished)
+async def notify_of_bulk_change(
+    ctx: Writing, recorded: RecordedFact, fact: BulkOperationFinished
+) -> None:
+    """Tell each follower once how many of their items a bulk operation put into another status."""
+    if fact.project_id is None:
+        return
+    rows = await queries.followers_of_operation(ctx.db, ctx.org_id, recorded, fact)
+    await _notify(
+        ctx,
+        [
+            Notice(
+                recipient_id=row.user_id,
+                kind="STATUS_CHANGED",
+                entity_type="project",
+                entity_id=fact.project_id,
+                project_id=fact.project_id,
+                actor_id=recorded.actor_id,
+                payload=ItemPayload(
+                    key=row.key_prefix,
+                    title="1 item" if row.items == 1 else f"{row.items:,} items",
+                    project_id=fact.project_id,
+                    project_name=row.project_name,
+                    actor_name=row.actor_name,
+                    after=Named(row.status_id, row.status_name),
+                ),
+                key=f"status_changed:{fact.subject_id}",
+                seq=recorded.seq,
+            )
+            for row in rows
+        ],
+    )
+    await queries.archive_stale_due_of_operation(ctx.db, ctx.org_id, recorded, fact, ctx.now)
+
+
+@on(ItemChanged)
+async def archive_after_date_change(
+    ctx: Writing, recorded: RecordedFact, fact: ItemChanged
+) -> None:
+    """Archive what nobody has read yet about a date that is not the item's any more."""
+    if any(change.field == "dueDate" for change in fact.changes):
+        await _archive_stale_due(ctx, fact.subject_id)
+
+
+@on(ItemTrashed)
+async def archive_after_trash(ctx: Writing, recorded: RecordedFact, fact: ItemTrashed) -> None:
+    """Archive what nobody has read yet about the date of an item that is in the trash."""
+    await _archive_stale_due(ctx, fact.subject_id)
+
+
+async def _notify_followers(ctx: Writing, recorded: RecordedFact, fact: StatusFact) -> None:
+    """Tell who follows an item, unless its assignee was just told, or a bulk operation will."""
+    if fact.from_id is None or fact.operation_id is not None:
+        return
     persons = await queries.recipients(
         ctx.db, ctx.org_id, fact.subject_id, recorded.actor_id, fact.from_id
     )
@@ -50,21 +123,6 @@ async def notify_followers(ctx: Writing, recorded: RecordedFact, fact: ItemStatu
             for person in persons
         ],
     )
-    await _archive_stale_due(ctx, fact.subject_id)
-
-
-@on(ItemChanged)
-async def archive_after_date_change(
-    ctx: Writing, recorded: RecordedFact, fact: ItemChanged
-) -> None:
-    """Archive what nobody has read yet about a date that is not the item's any more."""
-    if any(change.field == "dueDate" for change in fact.changes):
-        await _archive_stale_due(ctx, fact.subject_id)
-
-
-@on(ItemTrashed)
-async def archive_after_trash(ctx: Writing, recorded: RecordedFact, fact: ItemTrashed) -> None:
-    """Archive what nobody has read yet about the date of an item that is in the trash."""
     await _archive_stale_due(ctx, fact.subject_id)
 
 

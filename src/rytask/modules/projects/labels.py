@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from rytask.modules.projects import queries
 from rytask.modules.projects.events import LabelChanged, LabelCreated, LabelDeleted
 from rytask.modules.projects.model import Label
+from rytask.modules.projects.queries import DeletedLabel
 from rytask.modules.projects.schemas import LabelChanges, NewLabel
 from rytask.platform import patch
 from rytask.platform.db import Duplicate
@@ -48,8 +49,8 @@ async def ensure_labels(ctx: Writing, workspace_id: UUID, names: Sequence[str]) 
     return [ids[name.lower()] for name in names]
 
 
-async def update_label(ctx: Writing, label_id: UUID, changes: LabelChanges) -> Label:
-    before = await require_label(ctx, label_id)
+async def update_label(ctx: Writing, before: Label, changes: LabelChanges) -> Label:
+    """Change a label that `require_label` gave."""
     after = replace(before, **patch.sent_fields(changes))
     fields = patch.changed_fields(before, after)
     if fields:
@@ -62,17 +63,40 @@ async def update_label(ctx: Writing, label_id: UUID, changes: LabelChanges) -> L
 
 
 async def require_label(ctx: Writing, label_id: UUID) -> Label:
-    """A label, held until we commit: no item gets it meanwhile."""
-    found = await queries.label(ctx.db, ctx.org_id, label_id)
-    if found is None:
-        raise NotFound("There is no such label.")
-    return found
+    """A label, locked until we commit: no item gets it meanwhile, and no label goes away."""
+    await queries.lock_labels(ctx.db, ctx.org_id)
+    return _found(await queries.label(ctx.db, ctx.org_id, label_id))
 
 
-async def delete_label(ctx: Writing, label: Label, merged_into: UUID | None = None) -> None:
-    """Delete a label that `require_label` gave. The caller takes it off its items."""
-    await queries.delete_label(ctx.db, ctx.org_id, label.id)
+async def require_other_label(ctx: Writing, label_id: UUID) -> Label:
+    """A second label, when `require_label` gave the first; items may get it meanwhile."""
+    return _found(await queries.label(ctx.db, ctx.org_id, label_id, keep=True))
+
+
+async def hide_label(ctx: Writing, label: Label, merged_into: UUID | None = None) -> None:
+    """Delete a label that `require_label` gave: nobody sees it, its name is free.
+
+    The caller takes it off its items, then calls `erase_label`.
+    """
+    await queries.hide_label(ctx.db, ctx.org_id, label.id, merged_into, ctx.now)
     ctx.record(LabelDeleted(subject_id=label.id, name=label.name, merged_into=merged_into))
+
+
+async def replacement_of_label(ctx: Writing, label_id: UUID) -> DeletedLabel | None:
+    """What items of a deleted label get in its place, until we commit. None: it was erased."""
+    await queries.lock_labels(ctx.db, ctx.org_id)
+    return await queries.deleted_label(ctx.db, ctx.org_id, label_id)
+
+
+async def erase_label(ctx: Writing, label_id: UUID) -> None:
+    """Remove a deleted label that no item carries any more."""
+    await queries.erase_label(ctx.db, ctx.org_id, label_id)
+
+
+def _found(label: Label | None) -> Label:
+    if label is None:
+        raise NotFound("There is no such label.")
+    return label
 
 
 def _name_taken(name: str) -> Conflict:

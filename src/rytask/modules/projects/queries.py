@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from rytask.modules.projects.model import (
+    Category,
     Label,
     Member,
     Project,
@@ -258,7 +259,8 @@ async def remove_from_all(
 async def statuses(db: Reader, org_id: OrgId, project_id: ProjectId) -> list[Status]:
     return await db.all(
         Status,
-        f"SELECT {_STATUS} FROM statuses s WHERE s.org_id = $1 AND s.project_id = $2"
+        f"SELECT {_STATUS} FROM statuses s"
+        " WHERE s.org_id = $1 AND s.project_id = $2 AND s.deleted_at IS NULL"
         " ORDER BY s.position, s.id",
         org_id,
         project_id,
@@ -280,7 +282,7 @@ async def status_with_role(
         "    ON p.org_id = s.org_id AND p.id = s.project_id AND p.deleted_at IS NULL"
         "  LEFT JOIN project_members m"
         "    ON m.org_id = s.org_id AND m.project_id = s.project_id AND m.user_id = $3"
-        " WHERE s.org_id = $1 AND s.id = $2 FOR NO KEY UPDATE OF p, s",
+        " WHERE s.org_id = $1 AND s.id = $2 AND s.deleted_at IS NULL FOR NO KEY UPDATE OF p, s",
         org_id,
         status_id,
         user_id,
@@ -336,15 +338,66 @@ async def order_statuses(
     )
 
 
-async def delete_status(tx: Tx, org_id: OrgId, status_id: UUID) -> None:
-    await tx.execute("DELETE FROM statuses WHERE org_id = $1 AND id = $2", org_id, status_id)
+async def hide_status(
+    tx: Tx, org_id: OrgId, project_id: ProjectId, status_id: UUID, target_id: UUID, now: datetime
+) -> None:
+    """Hide a status, free its name, and send its items, and those on their way to it, to another.
+
+    The name is the id from now on: the index that keeps names apart serves older versions, too.
+    """
+    await tx.execute(
+        "UPDATE statuses SET replaced_by = $4,"
+        "   name = CASE WHEN id = $3 THEN id::text ELSE name END,"
+        "   deleted_at = CASE WHEN id = $3 THEN $5 ELSE deleted_at END"
+        " WHERE org_id = $1 AND project_id = $2 AND (id = $3 OR replaced_by = $3)",
+        org_id,
+        project_id,
+        status_id,
+        target_id,
+        now,
+    )
+
+
+async def erase_status(tx: Tx, org_id: OrgId, status_id: UUID) -> None:
+    await tx.execute(
+        "DELETE FROM statuses WHERE org_id = $1 AND id = $2 AND deleted_at IS NOT NULL",
+        org_id,
+        status_id,
+    )
+
+
+class ItemsStatus(msgspec.Struct, frozen=True):
+    """The status that items of a status belong into: that one itself, or what replaces it."""
+
+    id: UUID
+    name: str
+    category: Category
+
+
+async def items_status(
+    tx: Tx, org_id: OrgId, project_id: ProjectId, status_id: UUID
+) -> ItemsStatus | None:
+    """Where items of a status belong. Statuses of the project stay as they are until we commit."""
+    await tx.execute(
+        "SELECT FROM projects WHERE org_id = $1 AND id = $2 FOR NO KEY UPDATE", org_id, project_id
+    )
+    return await tx.maybe(
+        ItemsStatus,
+        "SELECT t.id, t.name, t.category FROM statuses s JOIN statuses t"
+        "    ON t.org_id = $1 AND t.project_id = $2 AND t.id = coalesce(s.replaced_by, s.id)"
+        " WHERE s.org_id = $1 AND s.project_id = $2 AND s.id = $3",
+        org_id,
+        project_id,
+        status_id,
+    )
 
 
 async def labels(db: Reader, org_id: OrgId, workspace_id: UUID | None) -> list[Label]:
     """The labels of the workspace that is asked for, else of the organization's first."""
     return await db.all(
         Label,
-        f"SELECT {_LABEL} FROM labels l WHERE l.org_id = $1 AND l.workspace_id ="
+        f"SELECT {_LABEL} FROM labels l"
+        " WHERE l.org_id = $1 AND l.deleted_at IS NULL AND l.workspace_id ="
         " (SELECT w.id FROM workspaces w WHERE w.org_id = $1"
         "   ORDER BY w.id = $2 DESC NULLS LAST, w.created_at, w.id LIMIT 1)"
         " ORDER BY lower(l.name)",
@@ -353,11 +406,20 @@ async def labels(db: Reader, org_id: OrgId, workspace_id: UUID | None) -> list[L
     )
 
 
-async def label(tx: Tx, org_id: OrgId, label_id: UUID) -> Label | None:
-    """A label, locked: no item can get it before we commit."""
+async def lock_labels(tx: Tx, org_id: OrgId) -> None:
+    """Let nobody else rename, merge or delete labels until we commit."""
+    await tx.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended('labels ' || $1::uuid, 0))", org_id
+    )
+
+
+async def label(tx: Tx, org_id: OrgId, label_id: UUID, *, keep: bool = False) -> Label | None:
+    """A label, locked: no item can get it before we commit. `keep`: it only stays what it is."""
+    locking: LiteralString = "FOR KEY SHARE" if keep else "FOR UPDATE"
     return await tx.maybe(
         Label,
-        f"SELECT {_LABEL} FROM labels l WHERE l.org_id = $1 AND l.id = $2 FOR UPDATE",
+        f"SELECT {_LABEL} FROM labels l"
+        f" WHERE l.org_id = $1 AND l.id = $2 AND l.deleted_at IS NULL {locking}",
         org_id,
         label_id,
     )
@@ -408,5 +470,42 @@ async def update_label(tx: Tx, org_id: OrgId, label: Label) -> None:
     )
 
 
-async def delete_label(tx: Tx, org_id: OrgId, label_id: UUID) -> None:
-    await tx.execute("DELETE FROM labels WHERE org_id = $1 AND id = $2", org_id, label_id)
+async def hide_label(
+    tx: Tx, org_id: OrgId, label_id: UUID, into_id: UUID | None, now: datetime
+) -> None:
+    """Hide a label and free its name; its items, and those about to get it, get `into_id`.
+
+    The name is the id from now on: the index that keeps names apart serves older versions, too.
+    """
+    await tx.execute(
+        "UPDATE labels SET replaced_by = $3,"
+        "   name = CASE WHEN id = $2 THEN id::text ELSE name END,"
+        "   deleted_at = CASE WHEN id = $2 THEN $4 ELSE deleted_at END"
+        " WHERE org_id = $1 AND (id = $2 OR deleted_at IS NOT NULL AND replaced_by = $2)",
+        org_id,
+        label_id,
+        into_id,
+        now,
+    )
+
+
+class DeletedLabel(msgspec.Struct, frozen=True):
+    replaced_by: UUID | None
+
+
+async def deleted_label(tx: Tx, org_id: OrgId, label_id: UUID) -> DeletedLabel | None:
+    """What takes the place of a deleted label that items may still carry."""
+    return await tx.maybe(
+        DeletedLabel,
+        "SELECT replaced_by FROM labels WHERE org_id = $1 AND id = $2 AND deleted_at IS NOT NULL",
+        org_id,
+        label_id,
+    )
+
+
+async def erase_label(tx: Tx, org_id: OrgId, label_id: UUID) -> None:
+    await tx.execute(
+        "DELETE FROM labels WHERE org_id = $1 AND id = $2 AND deleted_at IS NOT NULL",
+        org_id,
+        label_id,
+    )

@@ -3,12 +3,9 @@
 What also touches items (deleting a status, merging labels) is with the work items.
 """
 
-from uuid import UUID
-
 from rytask.modules.projects import labels, service
 from rytask.modules.projects.model import Label, Member, Membership, Project, Status
 from rytask.modules.projects.schemas import (
-    LabelChanges,
     MemberChanges,
     NewLabel,
     NewMember,
@@ -137,9 +134,3 @@ async def list_labels(ctx: Reading) -> Data[list[Label]]:
 async def create_label(ctx: Writing, data: NewLabel) -> Data[Label]:
     """Create a label."""
     return Data(await labels.create_label(ctx, data))
-
-
-@routes.route("PATCH", "/labels/{id}", permission="work:write", operation_id="update_label")
-async def update_label(ctx: Writing, id: UUID, data: LabelChanges) -> Data[Label]:
-    """Rename or recolour a label."""
-    return Data(await labels.update_label(ctx, id, data))

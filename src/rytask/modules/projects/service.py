@@ -18,10 +18,14 @@ from rytask.modules.projects.events import (
     StatusesReordered,
 )
 from rytask.modules.projects.labels import create_label as create_label
-from rytask.modules.projects.labels import delete_label as delete_label
 from rytask.modules.projects.labels import ensure_labels as ensure_labels
+from rytask.modules.projects.labels import erase_label as erase_label
+from rytask.modules.projects.labels import hide_label as hide_label
 from rytask.modules.projects.labels import list_labels as list_labels
+from rytask.modules.projects.labels import replacement_of_label as replacement_of_label
 from rytask.modules.projects.labels import require_label as require_label
+from rytask.modules.projects.labels import require_other_label as require_other_label
+from rytask.modules.projects.labels import update_label as update_label
 from rytask.modules.projects.model import (
     Category,
     Member,
@@ -42,7 +46,7 @@ from rytask.modules.projects.schemas import (
     StatusOrder,
 )
 from rytask.platform import pages, patch
-from rytask.platform.db import Dangling, Duplicate
+from rytask.platform.db import Duplicate
 from rytask.platform.errors import Conflict, Forbidden, Invalid, NotFound
 from rytask.platform.http import Page
 from rytask.platform.ids import ProjectId, UserId, new_id
@@ -294,17 +298,16 @@ async def update_status(
     return after
 
 
-async def delete_status(
-    ctx: Writing, entered: queries.StatusWithRole, reassigned_to: UUID | None
+async def hide_status(
+    ctx: Writing, entered: queries.StatusWithRole, target_id: UUID, reassigned_to: UUID | None
 ) -> None:
-    """Delete a status that `require_status` gave and that no item has any more."""
-    try:
-        await queries.delete_status(ctx.db, ctx.org_id, entered.id)
-    except Dangling as error:
-        raise Conflict(
-            "Items are in this status. Say where they go with `reassignTo`.",
-            code="status.in_use",
-        ) from error
+    """Delete a status that `require_status` gave: nobody sees it, its name is free.
+
+    The caller moves its items to the target, then calls `erase_status`.
+    """
+    await queries.hide_status(
+        ctx.db, ctx.org_id, entered.project_id, entered.id, target_id, ctx.now
+    )
     ctx.record(
         StatusDeleted(
             subject_id=entered.id,
@@ -313,6 +316,21 @@ async def delete_status(
             reassigned_to=reassigned_to,
         )
     )
+
+
+async def status_of_items(
+    ctx: Writing, project_id: ProjectId, status_id: UUID
+) -> queries.ItemsStatus | None:
+    """Where items of a status belong: there, or into what replaces it. None: it was erased.
+
+    Statuses of the project stay as they are until we commit.
+    """
+    return await queries.items_status(ctx.db, ctx.org_id, project_id, status_id)
+
+
+async def erase_status(ctx: Writing, status_id: UUID) -> None:
+    """Remove a deleted status that no item is in any more."""
+    await queries.erase_status(ctx.db, ctx.org_id, status_id)
 
 
 def _require_project_role(

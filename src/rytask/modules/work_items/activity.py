@@ -7,12 +7,15 @@ from uuid import UUID, uuid5
 from rytask.modules.work_items.events import (
     ItemAssigned,
     ItemChanged,
+    ItemCompleted,
     ItemCreated,
     ItemLabelled,
     ItemMoved,
+    ItemReopened,
     ItemRestored,
     ItemStatusChanged,
     ItemTrashed,
+    StatusFact,
     SubtaskAdded,
     excerpt,
 )
@@ -48,7 +51,9 @@ def _changed(recorded: RecordedFact) -> list[_Row]:
 
 
 def _status_changed(recorded: RecordedFact) -> list[_Row]:
-    fact = recorded.fact(ItemStatusChanged)
+    fact = recorded.fact(_STATUS_FACTS[recorded.kind])
+    if fact.from_id == fact.to_id:
+        return [("STATUS_CHANGED", "statusCategory", fact.from_category, fact.to_category)]
     return [("STATUS_CHANGED", "statusId", fact.from_id, fact.to_id)]
 
 
@@ -72,12 +77,15 @@ def _subtask_added(recorded: RecordedFact) -> list[_Row]:
     return [("SUBTASK_ADDED", None, None, recorded.fact(SubtaskAdded).subtask_id)]
 
 
+_STATUS_FACTS: Mapping[str, type[StatusFact]] = {
+    fact.kind: fact for fact in (ItemStatusChanged, ItemCompleted, ItemReopened)
+}
 _ROWS: Mapping[str, Callable[[RecordedFact], list[_Row]]] = {
     ItemCreated.kind: lambda _: [("CREATED", None, None, None)],
     ItemTrashed.kind: lambda _: [("DELETED", None, None, None)],
     ItemRestored.kind: lambda _: [("RESTORED", None, None, None)],
     ItemChanged.kind: _changed,
-    ItemStatusChanged.kind: _status_changed,
+    **dict.fromkeys(_STATUS_FACTS, _status_changed),
     ItemAssigned.kind: _assigned,
     ItemMoved.kind: _moved,
     ItemLabelled.kind: _labelled,

@@ -2,7 +2,13 @@
 
 from collections.abc import Iterator
 
-from rytask.modules.work_items.events import ItemAssigned, ItemCreated, ItemFact, SubtaskAdded
+from rytask.modules.work_items.events import (
+    ItemAssigned,
+    ItemCompleted,
+    ItemCreated,
+    ItemFact,
+    SubtaskAdded,
+)
 from rytask.modules.work_items.model import WatchReason, WorkItem
 from rytask.platform.ids import UserId
 
@@ -17,8 +23,8 @@ def watching(item: WorkItem) -> list[tuple[UserId, WatchReason]]:
     return list(reasons.items())
 
 
-def facts(item: WorkItem) -> Iterator[ItemFact]:
-    """The facts of its creation, in their order."""
+def facts(item: WorkItem, status_name: str) -> Iterator[ItemFact]:
+    """The facts of its creation, in their order; it may be completed from the start."""
     yield ItemCreated(
         subject_id=item.id,
         project_id=item.project_id,
@@ -28,6 +34,16 @@ def facts(item: WorkItem) -> Iterator[ItemFact]:
         reporter_id=item.reporter_id,
         parent_id=item.parent_id,
     )
+    if item.completed_at is not None:
+        yield ItemCompleted(
+            subject_id=item.id,
+            project_id=item.project_id,
+            key=item.key,
+            title=item.title,
+            from_id=None,
+            to_id=item.status_id,
+            to_name=status_name,
+        )
     if item.assignee_id is not None:
         yield ItemAssigned(
             subject_id=item.id,

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import msgspec
 
+from rytask.modules.projects.model import Category
+from rytask.modules.work_items.model import OperationKind
 from rytask.platform.events import Audience, Fact
 from rytask.platform.ids import UserId
 
@@ -68,11 +70,37 @@ class ItemAssigned(ItemFact, frozen=True, kw_only=True):
     to_id: UserId | None
 
 
-class ItemStatusChanged(ItemFact, frozen=True, kw_only=True):
-    kind: ClassVar[str] = "item.status_changed"
-    from_id: UUID
+class StatusFact(ItemFact, frozen=True, kw_only=True):
+    """An item came into another status, or its status into another category.
+
+    In the second case both ids are the same, and the categories are named. `from_id` is None for an
+    item that was created so. `operation_id` is the bulk operation that it was part of.
+    """
+
+    from_id: UUID | None
     to_id: UUID
     to_name: str
+    from_category: Category | None = None
+    to_category: Category | None = None
+    operation_id: UUID | None = None
+
+
+class ItemStatusChanged(StatusFact, frozen=True, kw_only=True):
+    """Neither completed nor reopened by it."""
+
+    kind: ClassVar[str] = "item.status_changed"
+
+
+class ItemCompleted(StatusFact, frozen=True, kw_only=True):
+    """Recorded in place of ItemStatusChanged, however the item was completed."""
+
+    kind: ClassVar[str] = "item.completed"
+
+
+class ItemReopened(StatusFact, frozen=True, kw_only=True):
+    """Recorded in place of ItemStatusChanged, for an item that was completed or cancelled."""
+
+    kind: ClassVar[str] = "item.reopened"
 
 
 class ItemMoved(ItemFact, frozen=True, kw_only=True):
@@ -83,10 +111,33 @@ class ItemMoved(ItemFact, frozen=True, kw_only=True):
     to_position: float
 
 
+class PositionsChanged(Fact, frozen=True, kw_only=True):
+    """Items of a status moved apart to make room between them. The subject is the project."""
+
+    kind: ClassVar[str] = "project.positions_changed"
+    audience: ClassVar[Audience] = "project"
+    status_id: UUID
+    item_ids: list[UUID]
+    positions: list[float]
+
+
 class ItemLabelled(ItemFact, frozen=True, kw_only=True):
     kind: ClassVar[str] = "item.labelled"
     added: list[UUID]
     removed: list[UUID]
+
+
+class BulkOperationFinished(Fact, frozen=True, kw_only=True):
+    """A bulk operation has changed its last item. The subject is the operation.
+
+    Its facts about items have a `seq` above `first_seq`.
+    """
+
+    kind: ClassVar[str] = "bulk_operation.finished"
+    audience: ClassVar[Audience] = "project"
+    operation: OperationKind
+    changed: int
+    first_seq: int
 
 
 class ItemTrashed(ItemFact, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from rytask.modules.projects import service as projects
 from rytask.modules.projects.model import ProjectWithRole
 from rytask.modules.work_items import checks, creation, rules
-from rytask.modules.work_items.events import ItemStatusChanged
 from rytask.modules.work_items.model import ImportedItem, WorkItem
 from rytask.modules.work_items.queries import bulk_insert
 from rytask.modules.work_items.queries.bulk_insert import ImportStatus
@@ -148,23 +147,31 @@ def _closing_times(
     one: ImportedItem, statuses: Statuses
 ) -> tuple[datetime | None, datetime | None]:
     """The times of its completion and its closing, by both of its statuses."""
-    created = rules.closing_times(statuses[one.created_in].category, None, None, one.created_at)
+    created = _first_closing_times(one, statuses)
     return rules.closing_times(statuses[one.status_id].category, *created, one.moved_at)
+
+
+def _first_closing_times(
+    one: ImportedItem, statuses: Statuses
+) -> tuple[datetime | None, datetime | None]:
+    return rules.closing_times(statuses[one.created_in].category, None, None, one.created_at)
 
 
 def _past(item: WorkItem, one: ImportedItem, statuses: Statuses) -> Iterator[PastFact]:
     """Facts of an item: its reporter created it, and whoever has it moved it."""
-    new = replace(item, status_id=one.created_in)
-    for fact in creation.facts(new):
+    created = _first_closing_times(one, statuses)
+    new = replace(item, status_id=one.created_in, completed_at=created[0])
+    for fact in creation.facts(new, statuses[one.created_in].name):
         yield PastFact(fact, item.reporter_id, item.source, item.created_at)
     if one.created_in != one.status_id:
-        moved = ItemStatusChanged(
+        to = statuses[one.status_id]
+        moved = rules.status_fact(to.category, *created)(
             subject_id=item.id,
             project_id=item.project_id,
             key=item.key,
             title=item.title,
             from_id=one.created_in,
             to_id=one.status_id,
-            to_name=statuses[one.status_id].name,
+            to_name=to.name,
         )
         yield PastFact(moved, item.assignee_id or item.reporter_id, item.source, one.moved_at)

@@ -71,6 +71,30 @@ class LockedItem(WorkItem, frozen=True):
     target_name: str | None
 
 
+OperationKind = Literal[
+    "STATUS_CATEGORY", "STATUS_DELETION", "LABEL_MERGE", "LABEL_DELETION", "PROJECT_DELETION"
+]
+
+
+class BulkOperation(msgspec.Struct, frozen=True, rename="camel"):
+    """A change of many items that goes on in the background, and how far it is.
+
+    The subject is the status, the label or the project; the target is where its items go. `total`
+    is null until they were counted. `error` is the last failure; the operation is tried again.
+    """
+
+    id: UUID
+    kind: OperationKind
+    project_id: ProjectId | None
+    subject_id: UUID
+    target_id: UUID | None
+    total: int | None
+    done: int
+    started_at: datetime
+    finished_at: datetime | None
+    error: str | None
+
+
 class Group(msgspec.Struct, frozen=True):
     """How many items share a value; `key` is None for those without one."""
 
@@ -160,6 +184,7 @@ class ItemReferences(msgspec.Struct, frozen=True):
     role: ProjectRole | None
     today: date | None
     status_id: UUID | None
+    status_name: str | None
     category: Category | None
     assignable: bool
     labels_exist: bool

@@ -1,7 +1,9 @@
 """What follows for items from what happens to projects."""
 
 from rytask.modules.projects.events import ProjectDeleted
+from rytask.modules.work_items import bulk
 from rytask.platform.events import RecordedFact
+from rytask.platform.ids import ProjectId
 from rytask.platform.reactions import on
 from rytask.platform.work import Writing
 
@@ -9,4 +11,4 @@ from rytask.platform.work import Writing
 @on(ProjectDeleted)
 async def erase(ctx: Writing, recorded: RecordedFact, fact: ProjectDeleted) -> None:
     """Nobody sees a deleted project any more; its rows go in small steps."""
-    ctx.enqueue("work_items.erase_project", fact.subject_id)
+    await bulk.erase_project(ctx, ProjectId(fact.subject_id))

@@ -3,10 +3,11 @@
 from uuid import UUID
 
 from rytask.modules.projects.model import Label, Status
-from rytask.modules.projects.schemas import PageQuery, StatusChanges
+from rytask.modules.projects.schemas import LabelChanges, PageQuery, StatusChanges
 from rytask.modules.work_items import service
 from rytask.modules.work_items.model import (
     Activity,
+    BulkOperation,
     Created,
     ItemLabel,
     ItemPage,
@@ -74,6 +75,30 @@ async def update_item(ctx: Writing, id: UUID, data: ItemChanges) -> Data[WorkIte
 async def move_item(ctx: Writing, id: UUID, data: Move) -> Data[WorkItem]:
     """Move a work item within its status, or to another one."""
     return Data(await service.move(ctx, id, data))
+
+
+@routes.route(
+    "POST",
+    "/work-items/{id}/complete",
+    permission="work:write",
+    operation_id="complete_issue",
+    status=200,
+)
+async def complete_item(ctx: Writing, id: UUID) -> Data[WorkItem]:
+    """Complete a work item: it goes to the project's first completed status."""
+    return Data(await service.complete(ctx, id))
+
+
+@routes.route(
+    "POST",
+    "/work-items/{id}/reopen",
+    permission="work:write",
+    operation_id="reopen_issue",
+    status=200,
+)
+async def reopen_item(ctx: Writing, id: UUID) -> Data[WorkItem]:
+    """Reopen a completed or cancelled work item: it goes to where new ones are put."""
+    return Data(await service.reopen(ctx, id))
 
 
 @routes.route("DELETE", "/work-items/{id}", permission="work:write", operation_id="delete_issue")
@@ -176,6 +201,12 @@ async def delete_status(ctx: Writing, id: UUID, query: DeleteStatus) -> None:
     await service.delete_status(ctx, id, query.reassign_to)
 
 
+@routes.route("PATCH", "/labels/{id}", permission="work:write", operation_id="update_label")
+async def update_label(ctx: Writing, id: UUID, data: LabelChanges) -> Data[Label]:
+    """Rename or recolour a label."""
+    return Data(await service.update_label(ctx, id, data))
+
+
 @routes.route(
     "POST", "/labels/{id}/merge", permission="work:write", operation_id="merge_label", status=200
 )
@@ -188,3 +219,23 @@ async def merge_label(ctx: Writing, id: UUID, data: Merge) -> Data[Label]:
 async def delete_label(ctx: Writing, id: UUID) -> None:
     """Delete a label, and take it off its items."""
     await service.delete_label(ctx, id)
+
+
+@routes.route(
+    "GET", "/bulk-operations", permission="work:read", operation_id="list_bulk_operations"
+)
+async def list_bulk_operations(ctx: Reading, query: PageQuery) -> Page[BulkOperation]:
+    """List changes of many items that go on in the background, the newest first.
+
+    They come from changing or deleting a status, merging or deleting a label, or deleting a
+    project. Finished ones are listed for a week.
+    """
+    return await service.list_operations(ctx, query.cursor, query.limit)
+
+
+@routes.route(
+    "GET", "/bulk-operations/{id}", permission="work:read", operation_id="get_bulk_operation"
+)
+async def get_bulk_operation(ctx: Reading, id: UUID) -> Data[BulkOperation]:
+    """Get how far a change of many items is."""
+    return Data(await service.get_operation(ctx, id))

@@ -6,6 +6,12 @@ from typing import Literal
 from uuid import UUID
 
 from rytask.modules.projects.model import CLOSED, Category
+from rytask.modules.work_items.events import (
+    ItemCompleted,
+    ItemReopened,
+    ItemStatusChanged,
+    StatusFact,
+)
 
 STEP = 1024.0
 REACH = 8
@@ -70,7 +76,22 @@ def closing_times(
 
     What is done already keeps its time.
     """
-    return (
-        (completed_at or now) if category == "COMPLETED" else None,
-        (closed_at or now) if category in CLOSED else None,
-    )
+    completed, closed = closed_as(category)
+    return (completed_at or now) if completed else None, (closed_at or now) if closed else None
+
+
+def closed_as(category: Category) -> tuple[bool, bool]:
+    """Whether items in such a status are completed, and whether they are closed."""
+    return category == "COMPLETED", category in CLOSED
+
+
+def status_fact(
+    category: Category, completed_at: datetime | None, closed_at: datetime | None
+) -> type[StatusFact]:
+    """The fact to record of an item that comes into such a status; the times are those before."""
+    completed, closed = closed_as(category)
+    if completed and completed_at is None:
+        return ItemCompleted
+    if not closed and closed_at is not None:
+        return ItemReopened
+    return ItemStatusChanged

@@ -9,8 +9,10 @@ from rytask.modules.work_items.bulk import (
     delete_label,
     delete_status,
     merge_label,
+    update_label,
     update_status,
 )
+from rytask.modules.work_items.bulk_operations import get_operation, list_operations
 from rytask.modules.work_items.importing import count_items, import_items
 from rytask.modules.work_items.model import (
     Activity,
@@ -26,8 +28,10 @@ from rytask.modules.work_items.queries.references import resolve_references
 from rytask.modules.work_items.schemas import ItemsQuery, NewItem, NewSubtask
 from rytask.modules.work_items.updates import (
     add_label,
+    complete,
     move,
     remove_label,
+    reopen,
     restore,
     trash,
     update,
@@ -42,22 +46,27 @@ __all__ = [
     "activity",
     "add_label",
     "capture",
+    "complete",
     "count_items",
     "create",
     "create_subtask",
     "delete_label",
     "delete_status",
     "get",
+    "get_operation",
     "import_items",
     "list_items",
+    "list_operations",
     "merge_label",
     "move",
     "remove_label",
+    "reopen",
     "restore",
     "subtasks",
     "trash",
     "unwatch",
     "update",
+    "update_label",
     "update_status",
     "watch",
     "watchers",
@@ -149,7 +158,7 @@ async def create(
         child_count=0,
     )
     await writing.insert(ctx.db, ctx.org_id, item, closed_at, capture_id, creation.watching(item))
-    for fact in creation.facts(item):
+    for fact in creation.facts(item, references.status_name or ""):
         ctx.record(fact)
     return Created(item, Meta(unresolved))
 

@@ -15,18 +15,17 @@ from rytask.modules.work_items.events import (
     ItemLabelled,
     ItemMoved,
     ItemRestored,
-    ItemStatusChanged,
     ItemTrashed,
     SubtaskAdded,
     excerpt,
 )
 from rytask.modules.work_items.model import ItemLabel, LockedItem, WorkItem
+from rytask.modules.work_items.positions import find_neighbours, is_between, position_for
 from rytask.modules.work_items.queries import locking, writing
 from rytask.modules.work_items.queries.references import resolve_references
-from rytask.modules.work_items.queries.writing import Neighbour
 from rytask.modules.work_items.schemas import ItemChanges, Move, NewLabelOfItem
 from rytask.platform import patch
-from rytask.platform.errors import Invalid, Malformed, NotFound
+from rytask.platform.errors import Conflict, Malformed, NotFound
 from rytask.platform.work import Writing
 
 
@@ -65,12 +64,43 @@ async def update(ctx: Writing, item_id: UUID, changes: ItemChanges) -> WorkItem:
         checks.references(references, item_id, wanted.get("parent_id"))
     if "status_id" in wanted:
         wanted |= _closing_times(ctx, before)
-    position = await writing.update(
-        ctx.db, before, ctx.org_id, ctx.now, wanted, to_end="status_id" in wanted
+    return await _write(ctx, before, wanted, to_end="status_id" in wanted)
+
+
+async def complete(ctx: Writing, item_id: UUID) -> WorkItem:
+    """Complete an item: it goes to the end of the project's first completed status.
+
+    Completing a completed item changes nothing, so a retry is harmless.
+    """
+    status_id = await locking.first_status(ctx.db, ctx.org_id, item_id, ["COMPLETED"])
+    before = await _lock_item(ctx, item_id, status_id)
+    if before.completed_at is not None:
+        return public_item(before)
+    if status_id is None:
+        raise Conflict(
+            "The project has no status that completes items. Add one, or change one's category.",
+            code="work_item.no_completed_status",
+        )
+    return await _put_into(ctx, before, status_id)
+
+
+async def reopen(ctx: Writing, item_id: UUID) -> WorkItem:
+    """Reopen a completed or cancelled item: it goes to the end of where new items are put.
+
+    Reopening an open item changes nothing.
+    """
+    status_id = await locking.first_status(
+        ctx.db, ctx.org_id, item_id, ["UNSTARTED", "BACKLOG", "STARTED"]
     )
-    after = _with_changes(ctx, before, {**wanted, "position": position})
-    _record(ctx, before, after)
-    return after
+    before = await _lock_item(ctx, item_id, status_id)
+    if before.closed_at is None:
+        return public_item(before)
+    if status_id is None:
+        raise Conflict(
+            "The project has no status for open items. Add one, or change one's category.",
+            code="work_item.no_open_status",
+        )
+    return await _put_into(ctx, before, status_id)
 
 
 async def move(ctx: Writing, item_id: UUID, to: Move) -> WorkItem:
@@ -90,16 +120,13 @@ async def move(ctx: Writing, item_id: UUID, to: Move) -> WorkItem:
     wanted: dict[str, Any] = {}
     if before.status_id != status_id:
         wanted = {"status_id": status_id} | _closing_times(ctx, before)
-    neighbours = await _neighbours(ctx, before, status_id, to)
-    if not wanted and (neighbours is None or _is_between(before.position, *neighbours)):
+    neighbours = await find_neighbours(ctx, before, status_id, to)
+    if not wanted and (neighbours is None or is_between(before.position, *neighbours)):
         return public_item(before)
     to_end = neighbours is None or neighbours[1] is None
     if neighbours is not None and not to_end:
-        wanted["position"] = await _position(ctx, before, status_id, neighbours)
-    position = await writing.update(ctx.db, before, ctx.org_id, ctx.now, wanted, to_end=to_end)
-    after = _with_changes(ctx, before, {**wanted, "position": position})
-    _record(ctx, before, after)
-    return after
+        wanted["position"] = await position_for(ctx, before, status_id, neighbours)
+    return await _write(ctx, before, wanted, to_end=to_end)
 
 
 async def trash(ctx: Writing, item_id: UUID) -> None:
@@ -124,9 +151,19 @@ async def restore(ctx: Writing, item_id: UUID) -> WorkItem:
 
 async def add_label(ctx: Writing, item_id: UUID, new: NewLabelOfItem) -> ItemLabel:
     """Put a label on an item, making it if its name is new. Having it already changes nothing."""
+    label_id = new.label_id
+    if label_id is None:
+        if new.name is None:
+            raise Malformed(
+                "Send the `labelId` of a label, or its `name`.", code="work_item.no_label"
+            )
+        # Labels are locked before items; whoever may not change the item made none after all.
+        workspace_id = await locking.workspace_of(ctx.db, ctx.org_id, item_id)
+        if workspace_id is None:
+            raise checks.no_item()
+        [label_id] = await projects.ensure_labels(ctx, workspace_id, [new.name.strip()])
     item = await _lock_item(ctx, item_id)
     if new.label_id is not None:
-        label_id = new.label_id
         references = await resolve_references(
             ctx.db,
             ctx.actor,
@@ -137,10 +174,6 @@ async def add_label(ctx: Writing, item_id: UUID, new: NewLabelOfItem) -> ItemLab
         )
         if references is None or not references.labels_exist:
             raise NotFound("There is no such label.")
-    elif new.name is not None:
-        [label_id] = await projects.ensure_labels(ctx, item.workspace_id, [new.name.strip()])
-    else:
-        raise Malformed("Send the `labelId` of a label, or its `name`.", code="work_item.no_label")
     if label_id not in item.label_ids:
         label_ids = checks.label_ids([*item.label_ids, label_id])
         await writing.set_labels(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
@@ -167,6 +200,21 @@ async def _lock_item(ctx: Writing, item_id: UUID, status_id: UUID | None = None)
     return checks.require_changeable(
         ctx.actor, await locking.lock_item(ctx.db, ctx.actor, ctx.now, item_id, status_id=status_id)
     )
+
+
+async def _put_into(ctx: Writing, before: LockedItem, status_id: UUID) -> WorkItem:
+    wanted = {"status_id": status_id} | _closing_times(ctx, before)
+    return await _write(ctx, before, wanted, to_end=True)
+
+
+async def _write(
+    ctx: Writing, before: LockedItem, wanted: dict[str, Any], *, to_end: bool
+) -> WorkItem:
+    """Write fields that have other values now, and record what happened."""
+    position = await writing.update(ctx.db, before, ctx.org_id, ctx.now, wanted, to_end=to_end)
+    after = _with_changes(ctx, before, {**wanted, "position": position})
+    _record(ctx, before, after)
+    return after
 
 
 def _changed_fields(before: WorkItem, changes: ItemChanges) -> dict[str, Any]:
@@ -224,9 +272,10 @@ def _record(ctx: Writing, before: LockedItem, after: WorkItem) -> None:
     ]
     if changes:
         ctx.record(ItemChanged(**fact_fields, changes=changes))
-    if "statusId" in fields:
+    if "statusId" in fields and before.target_category is not None:
+        fact = rules.status_fact(before.target_category, before.completed_at, before.closed_at)
         ctx.record(
-            ItemStatusChanged(
+            fact(
                 **fact_fields,
                 from_id=before.status_id,
                 to_id=after.status_id,
@@ -266,88 +315,3 @@ def _fact_fields(item: WorkItem) -> dict[str, Any]:
         "key": item.key,
         "title": item.title,
     }
-
-
-_Neighbours = tuple[Neighbour | None, Neighbour | None]
-
-
-async def _neighbours(
-    ctx: Writing, item: LockedItem, status_id: UUID, to: Move
-) -> _Neighbours | None:
-    """The two that a move asks to be between; None in it is an end, None alone: nothing asked."""
-    anchor_id = to.after_id or to.before_id
-    if anchor_id is None:
-        return None
-    found = await _find_neighbours(ctx, item, status_id, anchor_id, before=to.after_id is None)
-    anchor, other = found[0], found[1] if len(found) > 1 else None
-    if to.after_id is None:
-        return other, anchor
-    if to.before_id is not None:
-        [end, *_] = await _find_neighbours(ctx, item, status_id, to.before_id, before=True)
-        if (end.position, end.id) <= (anchor.position, anchor.id):
-            raise Invalid(
-                "`afterId` must come before `beforeId` in the status.",
-                code="work_item.wrong_order",
-            )
-    return anchor, other
-
-
-async def _find_neighbours(
-    ctx: Writing, item: LockedItem, status_id: UUID, anchor_id: UUID, *, before: bool
-) -> list[Neighbour]:
-    found = await writing.neighbours(
-        ctx.db, ctx.org_id, item, status_id, anchor_id, before=before, count=1
-    )
-    if not found:
-        raise Invalid(
-            "`beforeId` and `afterId` must be other items of the status.",
-            code="work_item.unknown_neighbour",
-        )
-    return found
-
-
-def _is_between(position: float, low: Neighbour | None, high: Neighbour | None) -> bool:
-    return (low is None or low.position < position) and (high is None or position < high.position)
-
-
-async def _position(
-    ctx: Writing, item: LockedItem, status_id: UUID, neighbours: _Neighbours
-) -> float:
-    """A position between two neighbours; if there is no room, those near it move apart."""
-    low, high = neighbours
-    position = rules.position_between(low and low.position, high and high.position)
-    if position is not None:
-        return position
-    reach = rules.REACH
-    while True:
-        left = await _neighbours_on_side(ctx, item, status_id, low, reach, before=True)
-        right = await _neighbours_on_side(ctx, item, status_id, high, reach, before=False)
-        start = left.pop(0).position if len(left) > reach else None
-        stop = right.pop().position if len(right) > reach else None
-        positions = rules.spread_positions(start, stop, len(left) + 1 + len(right))
-        if positions is not None:
-            ids = [neighbour.id for neighbour in (*left, *right)]
-            own = positions.pop(len(left))
-            await writing.set_positions(
-                ctx.db, ctx.org_id, item.project_id, status_id, ids, positions
-            )
-            return own
-        reach *= 2
-
-
-async def _neighbours_on_side(
-    ctx: Writing,
-    item: LockedItem,
-    status_id: UUID,
-    nearest: Neighbour | None,
-    reach: int,
-    *,
-    before: bool,
-) -> list[Neighbour]:
-    """Up to `reach` neighbours on one side and the one that stays, in the order of the status."""
-    if nearest is None:
-        return []
-    found = await writing.neighbours(
-        ctx.db, ctx.org_id, item, status_id, nearest.id, before=before, count=reach
-    )
-    return found[::-1] if before else found

@@ -26,7 +26,8 @@ async def lock_statuses(
     found = await tx.all(
         ImportStatus,
         "SELECT s.id, s.name, s.category FROM statuses s"
-        " WHERE s.org_id = $1 AND s.project_id = $2 AND s.id = ANY ($3) ORDER BY s.id FOR SHARE",
+        " WHERE s.org_id = $1 AND s.project_id = $2 AND s.id = ANY ($3) AND s.deleted_at IS NULL"
+        " ORDER BY s.id FOR SHARE",
         org_id,
         project_id,
         list(ids),
@@ -41,7 +42,7 @@ async def lock_labels(
     return set(
         await tx.values(
             "SELECT l.id FROM labels l WHERE l.org_id = $1 AND l.workspace_id = $2"
-            "   AND l.id = ANY ($3) ORDER BY l.id FOR KEY SHARE",
+            "   AND l.id = ANY ($3) AND l.deleted_at IS NULL ORDER BY l.id FOR KEY SHARE",
             org_id,
             workspace_id,
             list(ids),

@@ -1,15 +1,25 @@
-"""Locks, in this order: the tree or the column, then items, then the counter."""
+"""Locks, in this order, so that nobody waits in a circle.
+
+1. What is administered: labels of the organization (`projects.require_label`), the statuses of a
+   project (its row), a bulk operation.
+2. The tree of a project, or the column of a status.
+3. Rows of labels, then the row of the status that an item comes into.
+4. Items: the item, then its parent.
+5. The project's counter.
+
+A bulk change holds what it administers and then takes only the items that nobody else has locked:
+it never waits for an item. So items may be locked by somebody who waits for a label or a status.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from rytask.modules.work_items.model import (
-    LockedItem,
-)
+from rytask.modules.projects.model import Category
+from rytask.modules.work_items.model import LockedItem
 from rytask.modules.work_items.queries.fragments import IN_PROJECT, ITEM, MY_ROLE, TODAY
-from rytask.platform.db import Tx
+from rytask.platform.db import Reader, Tx
 from rytask.platform.ids import OrgId, ProjectId
 from rytask.platform.work import Actor
 
@@ -48,12 +58,28 @@ async def lock_column(tx: Tx, org_id: OrgId, item_id: UUID, status_id: UUID | No
     )
 
 
-async def lock_statuses(tx: Tx, status_ids: Sequence[UUID]) -> None:
-    """The same for whole statuses."""
-    await tx.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended('column ' || id, 0))"
-        "  FROM (SELECT id FROM unnest($1::uuid[]) AS s (id) ORDER BY id) s",
-        status_ids,
+async def first_status(
+    db: Reader, org_id: OrgId, item_id: UUID, categories: Sequence[Category]
+) -> UUID | None:
+    """The status of an item's project that comes first by category, then in the project's order."""
+    return await db.value(
+        "SELECT s.id FROM work_items w"
+        "  JOIN statuses s ON s.org_id = $1 AND s.project_id = w.project_id"
+        " WHERE w.org_id = $1 AND w.id = $2 AND s.category = ANY ($3::text[])"
+        "   AND s.deleted_at IS NULL"
+        " ORDER BY array_position($3::text[], s.category), s.position, s.id LIMIT 1",
+        org_id,
+        item_id,
+        categories,
+    )
+
+
+async def workspace_of(db: Reader, org_id: OrgId, item_id: UUID) -> UUID | None:
+    """The workspace of an item, for what must be locked before it. Says nothing of permission."""
+    return await db.value(
+        f"SELECT p.workspace_id FROM work_items w{IN_PROJECT} WHERE w.org_id = $1 AND w.id = $2",
+        org_id,
+        item_id,
     )
 
 
@@ -75,7 +101,8 @@ async def lock_item(
         "  t.category AS target_category, t.name AS target_name"
         f" FROM work_items w{IN_PROJECT}{MY_ROLE}$2"
         "  LEFT JOIN LATERAL (SELECT s.category, s.name FROM statuses s WHERE s.org_id = $1"
-        "    AND s.project_id = w.project_id AND s.id = $5 FOR SHARE) t ON true"
+        "    AND s.project_id = w.project_id AND s.id = $5"
+        "    AND s.deleted_at IS NULL FOR SHARE) t ON true"
         f" WHERE w.org_id = $1 AND w.id = $4 AND w.deleted_at {in_trash}"
         " FOR NO KEY UPDATE OF w",
         actor.org_id,

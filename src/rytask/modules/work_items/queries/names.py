@@ -62,7 +62,8 @@ _ASSIGNEES: LiteralString = (
 )
 _LABELS: LiteralString = (
     "ARRAY(SELECT (SELECT l.id FROM labels l WHERE l.org_id = $1"
-    "                 AND l.workspace_id = target.workspace_id AND lower(l.name) = lower(n.name))"
+    "                 AND l.workspace_id = target.workspace_id AND lower(l.name) = lower(n.name)"
+    "                 AND l.deleted_at IS NULL)"
     "  FROM unnest($9::text[]) WITH ORDINALITY AS n (name, n) ORDER BY n.n)"
 )
 _LINEAGE: LiteralString = (

@@ -80,15 +80,16 @@ async def resolve_references(
         f"WITH RECURSIVE {TODAY}{family}"
         " SELECT p.workspace_id, p.key_prefix, p.archived_at IS NOT NULL AS archived, m.role,"
         "  CASE WHEN $6 THEN (SELECT day FROM today) END AS today,"
-        "  s.id AS status_id, s.category,"
+        "  s.id AS status_id, s.name AS status_name, s.category,"
         f" $7::uuid IS NULL OR {_ASSIGNABLE} AS assignable,"
         "  cardinality($8::uuid[]) = (SELECT count(*) FROM ("
         "    SELECT FROM labels l WHERE l.org_id = $1 AND l.workspace_id = p.workspace_id"
-        "     AND l.id = ANY ($8) FOR KEY SHARE) l) AS labels_exist,"
+        "     AND l.id = ANY ($8) AND l.deleted_at IS NULL FOR KEY SHARE) l) AS labels_exist,"
         f" {lineage}"
         f" FROM projects p{MY_ROLE}$5"
-        "  LEFT JOIN LATERAL (SELECT s.id, s.category FROM statuses s"
-        f"    WHERE s.org_id = $1 AND s.project_id = p.id {chosen} FOR SHARE) s ON true"
+        "  LEFT JOIN LATERAL (SELECT s.id, s.name, s.category FROM statuses s"
+        "     WHERE s.org_id = $1 AND s.project_id = p.id AND s.deleted_at IS NULL"
+        f"    {chosen} FOR SHARE) s ON true"
         " WHERE p.org_id = $1 AND p.id = $4 AND p.deleted_at IS NULL",
         *where.args,
     )

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import msgspec
 
-from rytask.modules.projects.model import Category
 from rytask.modules.work_items.model import (
     LockedItem,
     WatchReason,
@@ -273,87 +272,4 @@ async def set_labels(
         item_id,
         now,
         label_ids,
-    )
-
-
-async def replace_label(tx: Tx, org_id: OrgId, label_id: UUID, into_id: UUID | None) -> None:
-    """Take a label off every item that has it; with `into_id`, put that one on instead."""
-    await tx.execute(
-        "UPDATE work_items SET label_ids = CASE WHEN $3 = ANY (label_ids) OR $3::uuid IS NULL"
-        "   THEN array_remove(label_ids, $2) ELSE array_replace(label_ids, $2, $3) END"
-        " WHERE org_id = $1 AND label_ids @> ARRAY[$2::uuid]",
-        org_id,
-        label_id,
-        into_id,
-    )
-
-
-async def apply_category(
-    tx: Tx, org_id: OrgId, project_id: ProjectId, status_id: UUID, category: Category, now: datetime
-) -> None:
-    """Complete, close or reopen the items of a status whose category has changed."""
-    await tx.execute(
-        "UPDATE work_items SET completed_at = CASE WHEN $4 = 'COMPLETED'"
-        "   THEN coalesce(completed_at, $5) END,"
-        "  closed_at = CASE WHEN $4 IN ('COMPLETED', 'CANCELLED') THEN coalesce(closed_at, $5) END"
-        " WHERE org_id = $1 AND project_id = $2 AND status_id = $3"
-        "  AND (completed_at IS NOT NULL <> ($4 = 'COMPLETED')"
-        "       OR closed_at IS NOT NULL <> ($4 IN ('COMPLETED', 'CANCELLED')))",
-        org_id,
-        project_id,
-        status_id,
-        category,
-        now,
-    )
-
-
-async def reassign(
-    tx: Tx,
-    org_id: OrgId,
-    project_id: ProjectId,
-    from_id: UUID,
-    to_id: UUID,
-    category: Category,
-    now: datetime,
-    *,
-    trashed_only: bool,
-) -> None:
-    """Move all items of one status to the end of another, in their order."""
-    which: LiteralString = " AND deleted_at IS NOT NULL" if trashed_only else ""
-    await tx.execute(
-        "WITH ordered AS MATERIALIZED ("
-        "  SELECT id, row_number() OVER (ORDER BY position, id) AS n FROM work_items"
-        f"  WHERE org_id = $1 AND project_id = $2 AND status_id = $3{which}"
-        "), counter AS MATERIALIZED ("
-        "  UPDATE project_counters"
-        "     SET last_position = last_position + $7 * (SELECT count(*) FROM ordered)"
-        "   WHERE org_id = $1 AND project_id = $2"
-        "  RETURNING last_position - $7 * (SELECT count(*) FROM ordered) AS start"
-        ")"
-        " UPDATE work_items w SET status_id = $4, position = counter.start + $7 * ordered.n,"
-        "   completed_at = CASE WHEN $5 = 'COMPLETED' THEN coalesce(completed_at, $6) END,"
-        "   closed_at = CASE WHEN $5 IN ('COMPLETED', 'CANCELLED')"
-        "     THEN coalesce(closed_at, $6) END,"
-        "   version = version + 1, updated_at = $6"
-        "  FROM ordered, counter WHERE w.org_id = $1 AND w.id = ordered.id",
-        org_id,
-        project_id,
-        from_id,
-        to_id,
-        category,
-        now,
-        STEP,
-    )
-
-
-async def erase(tx: Tx, org_id: OrgId, project_id: ProjectId, batch: int) -> int:
-    """Remove a batch of a deleted project's items, the youngest first; how many."""
-    return await tx.execute(
-        "DELETE FROM work_items WHERE org_id = $1 AND id IN ("
-        "  SELECT w.id FROM work_items w JOIN projects p ON p.org_id = w.org_id"
-        "     AND p.id = w.project_id AND p.deleted_at IS NOT NULL"
-        "   WHERE w.org_id = $1 AND w.project_id = $2 ORDER BY w.number DESC LIMIT $3)",
-        org_id,
-        project_id,
-        batch,
     )
