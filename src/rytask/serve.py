@@ -7,6 +7,7 @@ what was not begun is left to others. Each role imports here what only it needs.
 import asyncio
 import ctypes
 import gc
+import resource
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -19,10 +20,12 @@ import uvloop
 from rytask import app
 from rytask.home import Probes
 from rytask.platform import telemetry
+from rytask.platform.connections import max_connections
 from rytask.platform.settings import Settings, likely_typos
 
 log = structlog.get_logger("serve")
 _M_ARENA_MAX = -8  # of malloc.h
+_MAX_FILES = 10_000
 
 
 def serve(settings: Settings, environ: dict[str, str]) -> None:
@@ -45,31 +48,20 @@ def share_heap() -> None:
 
 
 async def _api(settings: Settings) -> None:
-    from granian.constants import HTTPModes, Interfaces
-    from granian.server.embed import Server
+    from rytask.platform.server import ServerLimits, listening
 
     stop = _stop_requested()
-    async with app.api(settings) as api:
-        server = Server(
-            api.application,
-            address="0.0.0.0",  # noqa: S104 - a server is there to be reached
-            port=settings.port,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.http1,
-            websockets=False,
-            log_enabled=False,
-            backlog=2048,
-        )
-        async with _probes(settings, api.probes):
-            _freeze_heap()
-            serving = asyncio.create_task(server.serve())
-            log.info("api.started", port=settings.port, version=settings.app_version)
+    limits = ServerLimits(connections=_connections(settings))
+    async with app.api(settings) as api, _probes(settings, api.probes):
+        _freeze_heap()
+        async with listening(
+            api.application, host=settings.host, port=settings.port, limits=limits
+        ) as serving:
+            log.info(
+                "api.started", host=settings.host, port=settings.port, version=settings.app_version
+            )
             await asyncio.wait({serving, stop}, return_when=asyncio.FIRST_COMPLETED)
             api.probes.draining = True
-            server.stop()
-            await serving
-            while api.application.in_flight:
-                await asyncio.sleep(0.01)
     log.info("api.stopped")
 
 
@@ -83,6 +75,18 @@ async def _worker(settings: Settings) -> None:
         log.info("worker.started", version=settings.app_version)
         await run_worker(worker.tools, settings.redis_url, wake=wake, stop=stopping)
     log.info("worker.stopped")
+
+
+def _connections(settings: Settings) -> int:
+    """How many connections of callers fit into the files that this process may open.
+
+    Those to PostgreSQL and Redis come first.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return max(files - max_connections(settings.database_pool_size) - 100, 100)
 
 
 def _freeze_heap() -> None:

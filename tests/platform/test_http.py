@@ -12,6 +12,7 @@ import pytest
 
 from rytask.platform.asgi import Application, Limits
 from rytask.platform.auth import Bearers
+from rytask.platform.bodies import Bodies
 from rytask.platform.crypto import Sealer
 from rytask.platform.db import Database
 from rytask.platform.errors import Conflict, Unauthenticated
@@ -277,8 +278,8 @@ async def test_the_address_is_the_nearest_that_is_no_proxy(
     ],
 )
 def test_the_addresses_of_one_network_are_counted_together(address: str, network: str) -> None:
-    scope = {"method": "GET", "path": "/", "query_string": b"", "headers": []}
-    request = Request(scope, nothing)
+    scope = {"method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "headers": []}
+    request = Request(scope, nothing, Bodies())
     request.ip = address
     assert request.network == network
 

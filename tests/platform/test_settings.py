@@ -74,6 +74,7 @@ def test_every_problem_is_told_at_once_each_in_one_line() -> None:
         ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL must look like postgresql://"),
         ({"REDIS_URL": "cache:6379"}, "REDIS_URL must look like redis://"),
         ({"REDIS_URL": ""}, "REDIS_URL is missing: set it to redis://"),
+        ({"HOST": "box"}, "HOST is 'box', but it must be an address such as 127.0.0.1."),
         ({"PORT": "0"}, "PORT is '0', but it must be a whole number from 1 to 65535."),
         ({"PORT": "3001.5"}, "PORT is '3001.5', but it must be a whole number"),
         ({"WORKER": "maybe"}, "WORKER is 'maybe', but it must be 1 or 0."),

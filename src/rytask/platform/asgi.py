@@ -4,10 +4,12 @@ Find the route, authenticate, check the permission, count against the rate limit
 unit of work, run, encode, commit, answer. See docs/adr/0003-http.md for why this is ours.
 """
 
+import asyncio
 import hashlib
 import ipaddress
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,10 +17,18 @@ import structlog
 
 from rytask.platform import decoding, problems, telemetry
 from rytask.platform.auth import Bearers
+from rytask.platform.bodies import Bodies, Receive
 from rytask.platform.db import RETRYABLE
 from rytask.platform.environment import Network
-from rytask.platform.errors import Forbidden, Refused, TooMany, Unauthenticated
-from rytask.platform.http import Answer, Request, Route, Routes, Throttle
+from rytask.platform.errors import (
+    Forbidden,
+    Refused,
+    Stopping,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+)
+from rytask.platform.http import Answer, Headers, Request, Route, Routes, Stream, Throttle
 from rytask.platform.idempotency import (
     Overtaken,
     Replay,
@@ -29,10 +39,10 @@ from rytask.platform.idempotency import (
 )
 from rytask.platform.rate_limit import Limiter
 from rytask.platform.routing import Endpoint, Router
+from rytask.platform.streaming import Mounted, OpenStreams, Send, StillValid, merged
 from rytask.platform.work import Actor, Work
 
 log = structlog.get_logger("http")
-Headers = list[tuple[bytes, bytes]]
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -55,6 +65,8 @@ class Application:
         replays: Replays,
         limits: Mapping[Throttle, Limits],
         provide: Mapping[type, object],
+        mounts: Iterable[Route] = (),
+        bodies: Bodies | None = None,
         trusted_proxies: Iterable[Network] = (),
         cors_origins: frozenset[str] = frozenset(),
     ) -> None:
@@ -62,55 +74,108 @@ class Application:
         self._work, self._bearers, self._limiter = work, bearers, limiter
         self._replays, self._limits, self._cors = replays, dict(limits), cors_origins
         self._proxies = list(trusted_proxies)
-        self._router = Router(self.routes, provide)
-        self.in_flight = 0
+        self._router = Router(self.routes, provide, mounts)
+        self._bodies, self._streams = bodies or Bodies(), OpenStreams()
+        self._in_flight: set[asyncio.Task[Any]] = set()
+        self._cutting = False
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being answered. Open streams do not count."""
+        return len(self._in_flight)
+
+    def drain(self) -> None:
+        """End the streams; requests in flight come to their own end."""
+        self._streams.stop()
+
+    def cut(self) -> None:
+        """End the requests in flight, too. Their transactions are rolled back."""
+        self._cutting = True
+        for task in self._in_flight:
+            task.cancel()
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await _decline(scope, receive, send)
-        started = time.perf_counter()
-        self.in_flight += 1
-        request = Request(scope, receive)
+        request = Request(scope, receive, self._bodies)
         headers: Headers = [(b"x-request-id", request.id.encode()), *_ALWAYS]
-        endpoint: Endpoint | None = None
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a server runs each request in one
+        self._in_flight.add(task)
+        try:
+            answer = await self._answered(request, headers, scope, receive, send, task)
+            if answer is None:
+                return  # by a mounted application, and sent
+            self._count(request, answer.status)
+            head = request.method == "HEAD"
+            await _send(answer, headers, send, head=head)
+            if isinstance(answer, Stream) and not head:
+                self._in_flight.discard(task)
+                await self._streams.send(answer, receive, send, self._is_let_in(request))
+        except ConnectionResetError:
+            return
+        finally:
+            self._in_flight.discard(task)
+
+    async def _answered(
+        self,
+        request: Request,
+        headers: Headers,
+        scope: Mapping[str, Any],
+        receive: Receive,
+        send: Send,
+        task: "asyncio.Task[None]",
+    ) -> Answer | None:
+        """Whatever goes wrong is an answer, too."""
         try:
             self._cors_headers(request, headers)
             if request.method == "OPTIONS" and b"access-control-request-method" in request.headers:
-                answer = Answer(status=204, headers=_PREFLIGHT)
-            else:
-                request.ip = self._address(scope, request)
-                endpoint, values = self._router.find(request)
-                answer = await self._answer(endpoint, values, request, headers)
-        except Refused as refused:
-            if refused.status >= 500:
-                log.warning(
-                    "request.unavailable",
-                    request_id=request.id,
-                    route=endpoint and endpoint.route.path,
-                    why=refused.message,
-                    error=str(refused.__cause__ or ""),
-                )
-            answer = problems.refusal(refused, request)
+                return Answer(status=204, headers=_PREFLIGHT)
+            request.ip = self._address(scope, request)
+            endpoint, values = self._router.find(request)
+            request.route = endpoint.route
+            if not endpoint.route.mounted:
+                return await self._answer(endpoint, values, request, headers)
+            await self._admit(endpoint.route, request, headers)
+            mounted = Mounted(
+                endpoint.route,
+                request,
+                scope,
+                headers,
+                on_start=partial(self._count, request),
+                on_stream=partial(self._in_flight.discard, task),
+            )
+            return await self._streams.pass_on(mounted, receive, send, self._is_let_in(request))
+        except asyncio.CancelledError:
+            if not self._cutting:
+                raise
+            task.uncancel()
+            return problems.refusal(Stopping(), request)
         except ConnectionResetError:
-            self.in_flight -= 1
-            return None
-        except Exception:
-            # Not the path: an invitation's has its token, and any may have control characters.
-            route = endpoint and endpoint.route.path
-            log.exception("request.failed", request_id=request.id, route=route)
-            answer = problems.failure(request)
-        try:
-            await _send(answer, headers, send, head=request.method == "HEAD")
-        finally:
-            self.in_flight -= 1
-            if endpoint is not None:
-                telemetry.count_answer(
-                    endpoint.route.path,
-                    endpoint.route.method,
-                    answer.status,
-                    time.perf_counter() - started,
-                )
-        return None
+            raise
+        except Exception as error:
+            return _refusal(error, request)
+
+    def _count(self, request: Request, status: int) -> None:
+        if (route := request.route) is not None:
+            seconds = time.perf_counter() - request.started
+            telemetry.count_answer(route.path, route.method, status, seconds)
+
+    def _is_let_in(self, request: Request) -> StillValid:
+        """A question for open streams: would the caller be let in again, as the same actor?"""
+
+        async def is_let_in() -> bool:
+            if request.actor is None:
+                return True
+            try:
+                token = _bearer(request.headers.get(b"authorization"))
+                return await self._bearers.authenticate(token) == request.actor
+            except Unauthenticated:
+                return False
+            except (TooMany, Unavailable):
+                return True
+
+        return is_let_in
 
     def _address(self, scope: Mapping[str, Any], request: Request) -> str:
         """The caller's address: behind trusted proxies, the nearest one that is not a proxy."""
@@ -295,17 +360,35 @@ def _bearer(authorization: bytes | None) -> str:
     return token.strip()
 
 
-async def _send(answer: Answer, headers: Headers, send: Any, *, head: bool) -> None:
+def _refusal(error: Exception, request: Request) -> Answer:
+    # Not the path: an invitation's has its token, and any may have control characters.
+    route = request.route and request.route.path
+    if not isinstance(error, Refused):
+        log.exception("request.failed", request_id=request.id, route=route)
+        return problems.failure(request)
+    if isinstance(error, Unavailable):
+        log.warning(
+            "request.unavailable",
+            request_id=request.id,
+            route=route,
+            why=error.message,
+            error=str(error.__cause__ or ""),
+        )
+    return problems.refusal(error, request)
+
+
+async def _send(answer: Answer, headers: Headers, send: Send, *, head: bool) -> None:
+    streamed = isinstance(answer, Stream)
     if answer.status not in (204, 304):
         headers.append((b"content-type", answer.media))
-        headers.append((b"content-length", str(len(answer.body)).encode()))
+        if not streamed:
+            headers.append((b"content-length", str(len(answer.body)).encode()))
     if answer.headers:
-        replaced = {name for name, _ in answer.headers}
-        headers = [header for header in headers if header[0] not in replaced] + answer.headers
+        headers = merged(headers, answer.headers)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send(
-        {"type": "http.response.body", "body": b"" if head else answer.body, "more_body": False}
-    )
+    if head or not streamed:
+        body = b"" if head else answer.body
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 async def _decline(scope: Mapping[str, Any], receive: Any, send: Any) -> None:

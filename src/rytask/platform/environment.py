@@ -5,7 +5,7 @@ What cannot be read is a ValueError, whose text follows the variable's name in a
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -13,6 +13,12 @@ import msgspec
 from msgspec import Meta
 
 Network = IPv4Network | IPv6Network
+
+
+class Address(str):
+    """An IP address to listen on."""
+
+    __slots__ = ()
 
 
 class Secret(str):
@@ -51,6 +57,8 @@ def parse(text: str, hint: Any) -> Any:
 def _one(text: str, kind: Any, meta: Meta) -> Any:
     if kind == Network:
         return _network(text)
+    if kind is Address:
+        return _address(text)
     if kind is int:
         return _whole_number(text, meta)
     if kind is bool:
@@ -70,6 +78,13 @@ def _one(text: str, kind: Any, meta: Meta) -> Any:
 
 
 _BOOLS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address(ip_address(text))
+    except ValueError:
+        raise ValueError(f"is {text!r}, but it must be an address such as 127.0.0.1") from None
 
 
 def _network(text: str) -> Network:

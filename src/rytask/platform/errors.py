@@ -16,6 +16,8 @@ class Refused(Exception):
     status: ClassVar[int] = 400
     title: ClassVar[str] = "Bad Request"
     code: str = "request.refused"
+    closes: ClassVar[bool] = False
+    """Whether the rest of the request is not awaited, and its connection closed."""
 
     def __init__(self, message: str, *, code: str | None = None, **extra: Any) -> None:
         super().__init__(message)
@@ -67,6 +69,13 @@ class MethodNotAllowed(Refused):
         self.allowed = allowed
 
 
+class TooSlow(Refused):
+    status = 408
+    title = "Request Timeout"
+    code = "request.too_slow"
+    closes = True
+
+
 class Conflict(Refused):
     status = 409
     title = "Conflict"
@@ -83,6 +92,7 @@ class TooLarge(Refused):
     status = 413
     title = "Content Too Large"
     code = "request.too_large"
+    closes = True
 
 
 class UnsupportedMedia(Refused):
@@ -111,6 +121,22 @@ class TooMany(Refused):
         self.retry_after = retry_after
 
 
+class TooManyUnfinished(TooMany):
+    """One network leaves too many requests unfinished."""
+
+    code = "request.too_many_unfinished"
+    closes = True
+
+
+class Busy(TooMany):
+    """All callers together leave too many requests unfinished."""
+
+    status = 503
+    title = "Service Unavailable"
+    code = "service.busy"
+    closes = True
+
+
 class Unavailable(Refused):
     """A part that we need is away for a moment; nothing was changed."""
 
@@ -121,3 +147,16 @@ class Unavailable(Refused):
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Stopping(Unavailable):
+    """A request that a stopping process could not finish in time."""
+
+    code = "service.stopping"
+    closes = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server is stopping and broke off this request. See whether it took effect before"
+            " you send it again."
+        )

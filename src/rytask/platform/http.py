@@ -10,19 +10,21 @@ import inspect
 import ipaddress
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Generic, Literal, TypeVar, get_type_hints
 
 import msgspec
 
-from rytask.platform.errors import TooLarge
+from rytask.platform.bodies import Bodies, Receive, too_large
 from rytask.platform.work import Actor, Writing
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Awaitable[object]])
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
 Throttle = Literal["default", "auth", "none"]
+Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 _MAX_BODY = 100 * 1024
@@ -74,20 +76,47 @@ class Answer:
         return cls(msgspec.json.encode(content), status=status)
 
 
+class Stream(Answer):
+    """An answer to a read, in parts that are sent as they come: events, lines, a long table.
+
+    It ends with its parts, when the caller goes or would no longer be let in, and when the process
+    stops. What its parts read they read one statement at a time: it holds no connection.
+    """
+
+    __slots__ = ("parts",)
+
+    def __init__(
+        self,
+        parts: AsyncGenerator[bytes, None],
+        *,
+        media: bytes,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(media=media, headers=headers)
+        self.parts = parts
+
+
 class Request:
     """One request, as far as a route may want to look at it itself."""
 
-    __slots__ = ("_body", "_receive", "actor", "headers", "id", "ip", "method", "path", "query")
+    __slots__ = (
+        *("_bodies", "_body", "_receive"),
+        *("actor", "headers", "id", "ip", "method", "path", "query", "raw_path", "route"),
+        "started",
+    )
 
-    def __init__(self, scope: Mapping[str, Any], receive: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, scope: Mapping[str, Any], receive: Receive, bodies: Bodies) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.raw_path: bytes = scope["raw_path"]
         self.query: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.actor: Actor | None = None
         self.id = _request_id(self.headers.get(b"x-request-id"))
         self.ip = ""
-        self._receive = receive
+        self.route: Route | None = None
+        self.started = time.perf_counter()
+        self._receive, self._bodies = receive, bodies
         self._body: bytes | None = None
 
     def header(self, name: bytes) -> str | None:
@@ -104,27 +133,21 @@ class Request:
         return self.ip
 
     async def body(self, limit: int = _MAX_BODY) -> bytes:
-        """The whole body. Raises TooLarge past `limit` bytes."""
+        """The whole body. Raises TooLarge past `limit` bytes, and what `Bodies` raises."""
         if self._body is None:
-            declared = self.headers.get(b"content-length", b"0")
-            if declared.isdigit() and int(declared) > limit:
-                raise _too_large(limit)
-            chunks = bytearray()
-            more = True
-            while more:
-                message = await self._receive()
-                if message["type"] == "http.disconnect":
-                    raise ConnectionResetError
-                chunks += message.get("body", b"")
-                more = message.get("more_body", False)
-                if len(chunks) > limit:
-                    raise _too_large(limit)
-            self._body = bytes(chunks)
+            self._check_declared(limit)
+            self._body = await self._bodies.read(self._receive, self.network, limit)
         return self._body
 
+    def chunks(self, limit: int) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it arrives, once, for a parser that does not keep it."""
+        self._check_declared(limit)
+        return self._bodies.chunks(self._receive, self.network, limit)
 
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit // 1024} KiB.")
+    def _check_declared(self, limit: int) -> None:
+        declared = self.headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > limit:
+            raise too_large(limit)
 
 
 def _request_id(given: bytes | None) -> str:
@@ -150,6 +173,8 @@ class Route(msgspec.Struct, kw_only=True):
     returns: Any
     doc: str
     hidden: bool
+    mounted: bool = False
+    """Whether `run` is an ASGI application that serves everything below `path`."""
 
     @property
     def writes(self) -> bool:
@@ -159,6 +184,37 @@ class Route(msgspec.Struct, kw_only=True):
     def keyed(self) -> bool:
         """Whether `Idempotency-Key` is honoured."""
         return self.writes and self.method in ("POST", "PATCH")
+
+
+def mount(
+    prefix: str,
+    application: Callable[..., Awaitable[None]],
+    *,
+    permission: str | None,
+    throttle: Throttle = "default",
+    max_body: int = _MAX_BODY,
+) -> Route:
+    """Serve an ASGI application below a prefix, where no route of ours is, behind our checks.
+
+    It finds the caller in `scope["state"]["actor"]`. An event stream that it sends to a GET ends
+    when a `Stream` would. It has to be started and stopped by whoever mounts it.
+    """
+    return Route(
+        method="GET",
+        path=prefix.rstrip("/"),
+        operation_id="",
+        permission=permission,
+        status=200,
+        throttle=throttle,
+        max_body=max_body,
+        tag="",
+        run=application,
+        parameters={},
+        returns=None,
+        doc="",
+        hidden=True,
+        mounted=True,
+    )
 
 
 class Routes:

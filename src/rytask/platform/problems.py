@@ -38,6 +38,8 @@ def refusal(refused: Refused, request: Request) -> Answer:
     retry_after = getattr(refused, "retry_after", None)
     if retry_after is not None:
         answer.headers.append((b"retry-after", str(retry_after).encode()))
+    if refused.closes:
+        answer.headers.append((b"connection", b"close"))
     if isinstance(refused, MethodNotAllowed):
         answer.headers.append((b"allow", ", ".join(refused.allowed).encode()))
     if isinstance(refused, Unauthenticated):

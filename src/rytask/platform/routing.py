@@ -1,7 +1,8 @@
 """Routes made ready once, and found by the segments of a path, looked up in dictionaries."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from urllib.parse import unquote
 
 import msgspec
 
@@ -44,7 +45,12 @@ class _Node:
 class Router:
     """Every route, by its path."""
 
-    def __init__(self, routes: Iterable[Route], provide: Mapping[type, object]) -> None:
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        provide: Mapping[type, object],
+        mounts: Iterable[Route] = (),
+    ) -> None:
         self._root = _Node()
         for route in routes:
             node = self._root
@@ -54,30 +60,65 @@ class Router:
                     node = node.by_parameter
                 else:
                     node = node.by_name.setdefault(segment, _Node())
+            if route.method in node.endpoints:
+                raise ValueError(f"{route.method} {route.path} is declared twice")
             node.endpoints[route.method] = Endpoint(route, provide)
+        longest_first = sorted(mounts, key=lambda mount: len(mount.path), reverse=True)
+        self._mounts = [(f"{mount.path}/", Endpoint(mount, {})) for mount in longest_first]
 
     def find(self, request: Request) -> tuple[Endpoint, list[str]]:
         """The endpoint, and what stands in its path for its parameters.
 
-        Raises NotFound where there is nothing, and MethodNotAllowed where there is another method.
+        A name is preferred to a parameter, segment by segment. Raises NotFound where there is
+        nothing, and MethodNotAllowed where there is another method.
         """
+        if b"%" in request.raw_path:
+            segments = _decoded(request.raw_path)
+        else:
+            segments = request.path.split("/")[1:]
         node, values = self._root, []
-        for segment in request.path.split("/")[1:]:
+        for segment in segments:
             following = node.by_name.get(segment)
             if following is None:
                 following = node.by_parameter
                 values.append(segment)
             if following is None:
-                raise _nothing_here(request)
+                break
             node = following
-        method = "GET" if request.method == "HEAD" else request.method
-        endpoint = node.endpoints.get(method)
-        if endpoint is None:
-            if not node.endpoints:
-                raise _nothing_here(request)
-            raise MethodNotAllowed(sorted(node.endpoints))
-        return endpoint, values
+        else:
+            if node.endpoints:
+                return _endpoint(node, request), values
+        # A name led nowhere: one of the parameters beside it may lead on.
+        found = _search(self._root, segments, 0, [])
+        if found is not None:
+            node, values = found
+            return _endpoint(node, request), values
+        for prefix, mounted in self._mounts:
+            if f"{request.path}/".startswith(prefix):
+                return mounted, []
+        raise NotFound(f"There is no route {request.method} {request.path[:200]}.")
 
 
-def _nothing_here(request: Request) -> NotFound:
-    return NotFound(f"There is no route {request.method} {request.path[:200]}.")
+def _decoded(raw_path: bytes) -> list[str]:
+    """The segments of a path, decoded one by one: an encoded slash does not separate."""
+    return [unquote(segment) for segment in raw_path.decode("latin-1").split("/")[1:]]
+
+
+def _search(
+    node: _Node, segments: Sequence[str], at: int, values: list[str]
+) -> tuple[_Node, list[str]] | None:
+    if at == len(segments):
+        return (node, values) if node.endpoints else None
+    segment = segments[at]
+    if (named := node.by_name.get(segment)) and (found := _search(named, segments, at + 1, values)):
+        return found
+    if node.by_parameter is None:
+        return None
+    return _search(node.by_parameter, segments, at + 1, [*values, segment])
+
+
+def _endpoint(node: _Node, request: Request) -> Endpoint:
+    endpoint = node.endpoints.get("GET" if request.method == "HEAD" else request.method)
+    if endpoint is None:
+        raise MethodNotAllowed(sorted(node.endpoints))
+    return endpoint

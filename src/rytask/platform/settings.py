@@ -15,7 +15,7 @@ from msgspec import Meta
 from rytask.platform import environment
 from rytask.platform.connections import ASYNC_COMMIT_POOL_SIZE, POOL_SIZE
 from rytask.platform.crypto import BadKey, Sealer, guessable, is_rsa_pair
-from rytask.platform.environment import Network, Secret
+from rytask.platform.environment import Address, Network, Secret
 from rytask.platform.errors import CannotRun
 from rytask.platform.mail import BadAddress, Mailer
 
@@ -60,6 +60,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = POOL_SIZE
 
+    host: Annotated[
+        Address,
+        Meta(
+            examples=["127.0.0.1"],
+            description="The address on which the HTTP server listens; `0.0.0.0` is every one of"
+            " this machine",
+        ),
+    ] = Address("0.0.0.0")  # noqa: S104 - a server is there to be reached
     port: Annotated[int, Meta(ge=1, le=65535, description="The port of the HTTP server")] = 3001
     worker: Annotated[
         bool, Meta(description="`1` runs the jobs and the scheduler instead of the HTTP server")
@@ -244,7 +252,7 @@ _HINTS: dict[str, Any] = get_type_hints(Settings, include_extras=True)
 _FAMILIES = ("SLACK_", "THROTTLE_", "AUTH_THROTTLE_", "LOGIN_", "JWT_", "ARGON2_", "SMTP_", "MAIL_")
 _SECTIONS = {
     "database_url": "Engines",
-    "port": "Web",
+    "host": "Web",
     "jwt_secret": "Signing in",
     "throttle_window_seconds": "Limits",
     "slack_client_id": "Slack",
