@@ -225,6 +225,22 @@ async def test_a_label_merged_into_one_that_goes_away_meanwhile(world: World, th
     assert await rows_left(world) == 0
 
 
+async def test_items_that_have_not_followed_yet_are_shown_as_they_will_be(world: World) -> None:
+    bug, defect, old = [await label(world, name) for name in ("bug", "defect", "old")]
+    many = await items(world, labelIds=[defect, old, bug])
+    plain = await create(world, statusId=status(world, "Review"))
+    await call(world.owner, "POST", f"/labels/{defect}/merge", json={"intoId": bug})
+    await call(world.owner, "DELETE", f"/labels/{old}", 204)
+    await delete_status(world, "To Do", "Done")
+    for shown in (await now(world, many), (await listed(world.owner))[:7]):
+        assert {item["statusId"] for item in shown} == {status(world, "Done")}
+        assert [item["labelIds"] for item in shown] == [[bug]] * 7
+    assert await get(world.owner, plain["id"]) == plain
+    assert await world.run_jobs() == []
+    assert {item["statusId"] for item in await now(world, many)} == {status(world, "Done")}
+    assert [item["labelIds"] for item in await now(world, many)] == [[bug]] * 7
+
+
 async def test_an_item_that_somebody_else_has_locked_is_not_waited_for(world: World) -> None:
     bug = await label(world, "bug")
     item = await create(world, labelIds=[bug])

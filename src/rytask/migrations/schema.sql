@@ -17,6 +17,23 @@ BEGIN
         WHERE locktype = 'advisory' AND mode = 'ShareLock' AND objsubid = 1
           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())));
 END $$;
+CREATE FUNCTION public.shown_labels(uuid, uuid[]) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE
+    AS $_$
+BEGIN
+    RETURN ARRAY(SELECT x.id FROM (
+        SELECT coalesce(l.replaced_by, i.id) AS id, min(i.n) AS n
+          FROM unnest($2) WITH ORDINALITY AS i (id, n)
+          LEFT JOIN labels l ON l.org_id = $1 AND l.id = i.id AND l.deleted_at IS NOT NULL
+         WHERE l.id IS NULL OR l.replaced_by IS NOT NULL GROUP BY 1) x ORDER BY x.n);
+END $_$;
+CREATE FUNCTION public.shown_status(uuid, uuid, uuid) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    AS $_$
+BEGIN
+    RETURN coalesce((SELECT s.replaced_by FROM statuses s
+        WHERE s.org_id = $1 AND s.project_id = $2 AND s.id = $3 AND s.deleted_at IS NOT NULL), $3);
+END $_$;
 CREATE TABLE public.api_tokens (
     id uuid NOT NULL,
     org_id uuid NOT NULL,
@@ -460,6 +477,7 @@ ALTER TABLE ONLY public.workspaces
     ADD CONSTRAINT workspaces_pkey PRIMARY KEY (id);
 CREATE INDEX api_tokens_of_user ON public.api_tokens USING btree (org_id, user_id);
 CREATE INDEX bulk_operations_finished ON public.bulk_operations USING btree (finished_at);
+CREATE INDEX bulk_operations_going_on ON public.bulk_operations USING btree (org_id) WHERE (finished_at IS NULL);
 CREATE INDEX bulk_operations_of_org ON public.bulk_operations USING btree (org_id, id);
 CREATE INDEX events_of_item ON public.events USING btree (org_id, COALESCE(item_id, subject_id), seq);
 CREATE INDEX idempotency_keys_age ON public.idempotency_keys USING btree (created_at);
@@ -467,7 +485,6 @@ CREATE INDEX invitations_of_org ON public.invitations USING btree (org_id);
 CREATE INDEX jobs_dead ON public.jobs USING btree (id) WHERE (state = 'dead'::text);
 CREATE INDEX jobs_due ON public.jobs USING btree (name, due_at) WHERE (state <> 'dead'::text);
 CREATE INDEX jobs_of_org ON public.jobs USING btree (org_id);
-CREATE INDEX labels_deleted ON public.labels USING btree (org_id) WHERE (deleted_at IS NOT NULL);
 CREATE UNIQUE INDEX labels_name ON public.labels USING btree (org_id, workspace_id, lower(name));
 CREATE INDEX notifications_due ON public.notifications USING btree (org_id, entity_id) WHERE ((read_at IS NULL) AND (archived_at IS NULL) AND (type = ANY (ARRAY['DUE_SOON'::text, 'OVERDUE'::text])));
 CREATE INDEX notifications_inbox ON public.notifications USING btree (org_id, recipient_id, created_at, id);
@@ -483,7 +500,6 @@ CREATE INDEX sessions_of_user ON public.sessions USING btree (org_id, user_id);
 CREATE INDEX slack_captures_age ON public.slack_captures USING btree (created_at);
 CREATE UNIQUE INDEX slack_connections_org ON public.slack_connections USING btree (org_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX slack_connections_team ON public.slack_connections USING btree (team_id) WHERE (revoked_at IS NULL);
-CREATE INDEX statuses_deleted ON public.statuses USING btree (org_id) WHERE (deleted_at IS NOT NULL);
 CREATE UNIQUE INDEX statuses_name ON public.statuses USING btree (org_id, project_id, lower(name));
 CREATE UNIQUE INDEX users_email ON public.users USING btree (org_id, lower(email)) WHERE (deactivated_at IS NULL);
 CREATE INDEX users_of_address ON public.users USING btree (lower(email)) WHERE (deactivated_at IS NULL);

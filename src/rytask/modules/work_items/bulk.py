@@ -1,7 +1,9 @@
 """What happens to items when a status, a label or a project goes away or changes its meaning.
 
 What is asked for is so from the answer on; the items follow. Few are changed at once, by the
-request itself; more than that by jobs, batch by batch (`bulk_operations`).
+request itself; more than that by jobs, batch by batch (`bulk_operations`). Until then reads show an
+item in the status and with the labels that it will have; filters, its order and whether it is
+completed go by what it still has.
 """
 
 from uuid import UUID

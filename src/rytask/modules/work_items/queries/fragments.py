@@ -17,12 +17,31 @@ TODAY: LiteralString = (
     "            LEFT JOIN users u ON u.org_id = o.id AND u.id = $2::uuid"
     "           WHERE o.id = $1::uuid) z)"
 )
-ITEM: LiteralString = (
-    "w.id, w.key, w.number, w.project_id, w.title, w.description, w.status_id, w.priority,"
-    " w.source, w.assignee_id, w.reporter_id, w.parent_id, w.estimate_value, w.start_date,"
-    f" w.end_date, w.due_date, {OVERDUE} AS overdue, w.position, w.version, w.completed_at,"
-    " w.created_at, w.updated_at, w.label_ids, w.child_count"
+_ROW: LiteralString = (
+    "w.id, w.key, w.number, w.project_id, w.title, w.description, {status_id} AS status_id,"
+    " w.priority, w.source, w.assignee_id, w.reporter_id, w.parent_id, w.estimate_value,"
+    f" w.start_date, w.end_date, w.due_date, {OVERDUE} AS overdue, w.position, w.version,"
+    " w.completed_at, w.created_at, w.updated_at, {label_ids} AS label_ids, w.child_count"
 )
+ROW: LiteralString = _ROW.replace("{status_id}", "w.status_id").replace(
+    "{label_ids}", "w.label_ids"
+)
+"""An item as its row is, in order to change it."""
+
+# It is asked once per statement whether anything is going on, and mostly not.
+_GOING_ON: LiteralString = (
+    "(SELECT EXISTS (SELECT FROM bulk_operations b  WHERE b.org_id = $1 AND b.finished_at IS NULL))"
+)
+ITEM: LiteralString = _ROW.replace(
+    "{status_id}",
+    f"CASE WHEN {_GOING_ON} THEN shown_status(w.org_id, w.project_id, w.status_id)"
+    " ELSE w.status_id END",
+).replace(
+    "{label_ids}",
+    f"CASE WHEN {_GOING_ON} THEN shown_labels(w.org_id, w.label_ids) ELSE w.label_ids END",
+)
+"""An item as it is shown: a status or a label that was deleted is what takes its place already."""
+
 IN_PROJECT: LiteralString = (
     " JOIN projects p ON p.org_id = w.org_id AND p.id = w.project_id AND p.deleted_at IS NULL"
 )

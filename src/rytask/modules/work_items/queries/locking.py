@@ -18,7 +18,7 @@ from uuid import UUID
 
 from rytask.modules.projects.model import Category
 from rytask.modules.work_items.model import LockedItem
-from rytask.modules.work_items.queries.fragments import IN_PROJECT, ITEM, MY_ROLE, TODAY
+from rytask.modules.work_items.queries.fragments import IN_PROJECT, MY_ROLE, ROW, TODAY
 from rytask.platform.db import Reader, Tx
 from rytask.platform.ids import OrgId, ProjectId
 from rytask.platform.work import Actor
@@ -96,7 +96,7 @@ async def lock_item(
     in_trash: LiteralString = "IS NOT NULL" if trashed else "IS NULL"
     return await tx.maybe(
         LockedItem,
-        f"WITH {TODAY} SELECT {ITEM}, w.closed_at, p.workspace_id,"
+        f"WITH {TODAY} SELECT {ROW}, w.closed_at, p.workspace_id,"
         "  p.archived_at IS NOT NULL AS archived, m.role, (SELECT day FROM today) AS today,"
         "  t.category AS target_category, t.name AS target_name"
         f" FROM work_items w{IN_PROJECT}{MY_ROLE}$2"
