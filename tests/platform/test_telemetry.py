@@ -1,6 +1,7 @@
 import io
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 import pytest
@@ -108,3 +109,21 @@ def test_requests_are_counted_by_their_route() -> None:
     wanted = 'rytask_http_requests_total{method="GET",route="/api/v1/t/{id}",status="200"} 2.0'
     assert wanted in text.decode()
     assert b'rytask_http_request_seconds_count{method="GET",route="/api/v1/t/{id}"} 2.0' in text
+
+
+def test_a_line_has_a_length(written: io.StringIO) -> None:
+    structlog.get_logger().info("long", text="a" * 200_000, parts=["b" * 200_000])
+    (line,) = lines(written)
+    assert len(written.getvalue()) < 20_000
+    assert "192000 characters left out" in str(line["text"])
+
+
+@pytest.mark.parametrize("format", ["JSON", "TEXT"])
+def test_a_link_that_is_to_be_read_is_shown_in_each_format(
+    written: io.StringIO, format: Literal["JSON", "TEXT"]
+) -> None:
+    telemetry.configure("INFO", format=format, to=written)
+    link = "http://localhost:3001/reset?token=abcdefgh"
+    structlog.get_logger().info("mail", link=telemetry.Shown(link), other=link)
+    assert written.getvalue().count("token=abcdefgh") == 1
+    assert written.getvalue().count("token=[hidden]") == 1

@@ -14,6 +14,7 @@ from uuid import UUID
 import jwt
 import msgspec
 import structlog
+from jwt.utils import base64url_decode, base64url_encode
 
 from rytask.platform.db import Database, Reader, Tx
 from rytask.platform.errors import Unauthenticated, Unavailable
@@ -136,6 +137,9 @@ class Bearers:
     def _verify(self, token: str) -> VerifiedToken:
         keys = self._keys
         try:
+            signature = token.rpartition(".")[2].encode()
+            if base64url_encode(base64url_decode(signature)) != signature:
+                raise ValueError("another spelling of a signature")
             claims = jwt.decode(
                 token,
                 keys.verifying,

@@ -7,6 +7,7 @@ import structlog
 
 from rytask.platform.jobs import Tools, TryAgain
 from rytask.platform.mail import Delayed, Undeliverable
+from rytask.platform.telemetry import Shown
 
 log = structlog.get_logger("mail")
 
@@ -27,7 +28,7 @@ async def send_link_mail(tools: Tools, letter: LinkMail) -> None:
     Without a mail server it is only logged, with the link where the settings allow that.
     """
     if tools.mailer is None:
-        shown = {"link": letter.link} if tools.settings.log_mail_links else {}
+        shown = {"link": Shown(letter.link)} if tools.settings.log_mail_links else {}
         log.warning("mail.not_configured", to=letter.to, subject=letter.subject, **shown)
         return
     text = f"{letter.text}\n\n{letter.link}\n"

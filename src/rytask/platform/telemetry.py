@@ -12,6 +12,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Counter, Histogram,
 from structlog.typing import Processor
 
 HIDDEN = "[hidden]"
+_MAX_TEXT = 8_000
+
+
+class Shown(str):
+    """A text that is logged as it is, though a part of it looks like a secret."""
+
+    __slots__ = ()
+
+
 _SECRET_NAME = re.compile(
     r"(?:password|passwd|secret|token|authorization|cookie|credentials?"
     r"|(?:api|enc|private|signing)[_-]?key)$",
@@ -90,7 +99,7 @@ def hide_secrets(
 ) -> MutableMapping[str, Any]:
     """Hide what is a secret by its name or by its looks. The last step before a line is written."""
     for name, value in event.items():
-        event[name] = _hidden(name, value)
+        event[name] = str(value) if isinstance(value, Shown) else _shortened(_hidden(name, value))
     return event
 
 
@@ -123,6 +132,20 @@ def _hidden(name: object, value: Any) -> Any:
     if isinstance(value, int | float | None):
         return value
     return _SECRET_TEXT.sub(HIDDEN, str(value))
+
+
+def _shortened(value: Any) -> Any:
+    """A value as it is, or the beginning and the end of its text: a line has to stay readable."""
+    if isinstance(value, dict | list):
+        text = _json(value)
+    elif isinstance(value, str):
+        text = value
+    else:
+        return value
+    if len(text) <= _MAX_TEXT:
+        return value
+    half = _MAX_TEXT // 2
+    return f"{text[:half]} … {len(text) - _MAX_TEXT} characters left out … {text[-half:]}"
 
 
 def _json(event: object, **_: object) -> str:
