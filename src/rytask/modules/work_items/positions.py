@@ -67,13 +67,14 @@ async def position_for(
         right = await _neighbours_on_side(ctx, item, status_id, high, reach, before=False)
         start = left.pop(0).position if len(left) > reach else None
         stop = right.pop().position if len(right) > reach else None
-        positions = rules.spread_positions(start, stop, len(left) + 1 + len(right))
+        count = len(left) + 1 + len(right)
+        if stop is None:
+            start = await writing.reserve_end(ctx.db, ctx.org_id, item.project_id, count)
+        positions = rules.spread_positions(start, stop, count)
         if positions is not None:
             ids = [neighbour.id for neighbour in (*left, *right)]
             own = positions.pop(len(left))
-            await writing.set_positions(
-                ctx.db, ctx.org_id, item.project_id, status_id, ids, positions
-            )
+            await writing.set_positions(ctx.db, ctx.org_id, status_id, ids, positions)
             ctx.record(
                 PositionsChanged(
                     subject_id=item.project_id,

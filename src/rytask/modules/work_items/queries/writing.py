@@ -216,28 +216,34 @@ async def neighbours(
     )
 
 
-async def set_positions(
-    tx: Tx,
-    org_id: OrgId,
-    project_id: ProjectId,
-    status_id: UUID,
-    ids: Sequence[UUID],
-    positions: Sequence[float],
-) -> None:
-    """Give items of a status new positions. What is appended later still comes behind them."""
-    await tx.execute(
-        "WITH placed AS ("
-        "  UPDATE work_items w SET position = n.position"
-        "    FROM unnest($4::uuid[], $5::float8[]) AS n (id, position)"
-        "   WHERE w.org_id = $1 AND w.id = n.id AND w.status_id = $3)"
-        " UPDATE project_counters SET last_position = $6"
-        "  WHERE org_id = $1 AND project_id = $2 AND last_position < $6",
+async def reserve_end(tx: Tx, org_id: OrgId, project_id: ProjectId, count: int) -> float:
+    """Take the next `count` positions at the end of a project's order; where they begin.
+
+    Nobody else gets them, not even an item that has its position and is not committed yet.
+    """
+    return await tx.value(
+        "UPDATE project_counters SET last_position = last_position + $3::int * $4::float8"
+        " WHERE org_id = $1 AND project_id = $2"
+        " RETURNING last_position - $3::int * $4::float8",
         org_id,
         project_id,
+        count,
+        STEP,
+    )
+
+
+async def set_positions(
+    tx: Tx, org_id: OrgId, status_id: UUID, ids: Sequence[UUID], positions: Sequence[float]
+) -> None:
+    """Give items of a status new positions."""
+    await tx.execute(
+        "UPDATE work_items w SET position = n.position"
+        "  FROM unnest($3::uuid[], $4::float8[]) AS n (id, position)"
+        " WHERE w.org_id = $1 AND w.id = n.id AND w.status_id = $2",
+        org_id,
         status_id,
         ids,
         positions,
-        max(positions),
     )
 
 
