@@ -99,7 +99,9 @@ class Slack:
         """Send a signed body."""
         secret = self.world.settings.slack_signing_secret[0]
         return await self.world.anonymous.post(
-            path, content=body, headers={**signed(secret, body), **headers}
+            path,
+            content=body,
+            headers={**signed(secret, body, self.world.clock.now.timestamp()), **headers},
         )
 
     async def run_all_jobs(self) -> list[str]:

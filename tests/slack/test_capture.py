@@ -144,6 +144,8 @@ async def test_who_is_linked_is_the_reporter_and_who_is_not_is_told(slack: Slack
 
 
 async def test_a_capture_goes_to_the_project_of_its_channel(slack: Slack) -> None:
+    slack.fake.add_user("U1", "olive", slack.world.owner.email)
+    await slack.world.run_job("slack.sync_all")
     made = await slack.world.owner.api.post(
         "/api/v1/projects", json={"name": "Operations", "keyPrefix": "OPS"}
     )

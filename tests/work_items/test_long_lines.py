@@ -88,6 +88,7 @@ async def test_looking_names_up_reads_each_member_once_however_many_names_there_
             Mentions(None, None, handles, []),
             project_id=ProjectId(crowd.project.id),
             day_of=None,
+            confined=False,
         )
     assert MEMBERS <= explained.rows < 20 * (MEMBERS + HANDLES)
 

@@ -10,6 +10,7 @@ import msgspec
 from rytask.modules.slack import rules
 from rytask.modules.slack.model import CaptureRequest, Json, Outcome, PendingConfirmation
 from rytask.modules.slack.schemas import Interaction, ModalOrigin, View
+from rytask.platform.errors import Refused
 
 MODAL = "capture"
 SHORTCUT = "capture_message"
@@ -25,10 +26,24 @@ TOO_LONG = (
     " captured."
 )
 NO_MODAL = "Slack did not open the form in time. Try again, or type the task behind the command."
-NOT_YOURS = "Only whoever captured it can undo it."
+NOT_YOURS = "Only whoever captured it can undo it, within 24 hours."
+UNDO_TOO_LATE = (
+    "An undo is possible for 24 hours. Open the item to delete it: it stays in the trash for you."
+)
+UNDO_REFUSED = (
+    "This cannot be undone from here: you may not change the item any more. Somebody who may can"
+    " delete it in RyTask."
+)
 NO_PROJECT = (
     "nobody has chosen a project for this channel yet. An admin can, in RyTask under Settings →"
     " Integrations → Slack"
+)
+_NOT_IN_PROJECT = (
+    "you are not in the project that captures from this channel go to. An owner or admin of your"
+    " organization can add you, in RyTask under Projects → Members"
+)
+_ROLE_HELP = (
+    "An owner or admin of your organization can change it, in RyTask under Settings → Members"
 )
 _HELP = """*{command} Fix login @sam ~2h #bug !high ^friday* makes a work item. In any order:
 • `@sam` whom it is for, `#bug` a label, `!high` a priority (urgent, high, medium, low)
@@ -155,26 +170,32 @@ def confirmation_message(confirmation: PendingConfirmation, base_url: str) -> Js
                 f"<{base_url}/settings/integrations|Link your account>, or ask an admin to."
             )
         )
-    blocks.append(
-        {
-            "type": "actions",
-            "elements": [
-                {
-                    "type": "button",
-                    "action_id": "open_item",
-                    "text": _plain("Open"),
-                    "url": f"{base_url}/work-items/{confirmation.item_id}",
-                },
-                {
-                    "type": "button",
-                    "action_id": UNDO,
-                    "text": _plain("Undo"),
-                    "value": str(confirmation.id),
-                },
-            ],
-        }
-    )
+    if outcome.note:
+        blocks.append(_context(f":warning: {outcome.note}"))
+    blocks.append({"type": "actions", "elements": _buttons(confirmation, outcome, base_url)})
     return {"text": f"{outcome.key} {title}", "blocks": blocks}
+
+
+def _buttons(confirmation: PendingConfirmation, outcome: Outcome, base_url: str) -> list[Json]:
+    link = f"{base_url}/work-items/{confirmation.item_id}"
+    opens = {"type": "button", "action_id": "open_item", "text": _plain("Open"), "url": link}
+    if outcome.note:
+        return [opens]
+    value = str(confirmation.id)
+    return [opens, {"type": "button", "action_id": UNDO, "text": _plain("Undo"), "value": value}]
+
+
+def refusal_reason(refusal: Refused) -> str:
+    """Say why nothing was captured, and who can help."""
+    match refusal.code:
+        case "work_item.no_project":
+            return NO_PROJECT
+        case "not_found":
+            return _NOT_IN_PROJECT
+        case "slack.role_too_low" | "project.role_too_low":
+            return f"{refusal.message.rstrip('.')}. {_ROLE_HELP}"
+        case _:
+            return refusal.message
 
 
 def _refused(outcome: Outcome) -> Json:

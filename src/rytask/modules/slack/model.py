@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from rytask.platform.ids import OrgId, ProjectId, UserId
+from rytask.platform.work import OrgRole
 
 ConnectionId = NewType("ConnectionId", UUID)
 CaptureId = NewType("CaptureId", UUID)
@@ -128,10 +129,14 @@ class LockedCapture(msgspec.Struct, frozen=True):
     state: State
     request: msgspec.Raw
     slack_user_id: str
+    outcome: msgspec.Raw | None
     item_id: UUID | None
+    item_trashed: bool
     project_id: ProjectId | None
     reporter_id: UserId | None
+    reporter_role: OrgRole | None
     capturer_recorded: bool
+    created_at: datetime
 
 
 class Capturer(msgspec.Struct, frozen=True):
@@ -164,7 +169,10 @@ class UnresolvedToken(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What became of a capture, as its capturer is told. `refusal` says why it was refused."""
+    """What became of a capture, as its capturer is told.
+
+    `refusal` says why it was refused, `note` why it cannot be undone any more.
+    """
 
     text: str = ""
     key: str = ""
@@ -174,6 +182,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     estimate_value: float | None = None
     unresolved: list[UnresolvedToken] = []
     refusal: str | None = None
+    note: str = ""
     linked: bool = True
 
 

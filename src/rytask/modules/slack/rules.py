@@ -19,6 +19,7 @@ from rytask.platform.ids import OrgId, UserId
 MAX_TEXT = 10_000
 MAX_TITLE = 500
 STATE_LIFETIME = timedelta(minutes=10)
+UNDO_LIFETIME = timedelta(hours=24)
 
 
 class _At(Clock):

@@ -1,12 +1,12 @@
 """Connecting Slack, taking captures from it, carrying them out, and undoing them."""
 
-from contextlib import suppress
 from functools import cache
 from typing import Literal
 from urllib.parse import urlencode
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from rytask.modules.identity import service as identity
 from rytask.modules.projects import service as projects
@@ -31,6 +31,7 @@ from rytask.modules.slack.model import (
     LockedCapture,
     Outcome,
     SlackUser,
+    State,
     Team,
     UnresolvedToken,
 )
@@ -38,9 +39,10 @@ from rytask.modules.slack.queries import captures, connections, people
 from rytask.modules.work_items import service as work_items
 from rytask.modules.work_items.schemas import NewItem
 from rytask.platform import auth
+from rytask.platform.auth import permissions
 from rytask.platform.crypto import Sealer, Unsealable
 from rytask.platform.db import Duplicate, Reader
-from rytask.platform.errors import Conflict, Invalid, NotFound, Refused
+from rytask.platform.errors import Conflict, Forbidden, Invalid, NotFound, Refused
 from rytask.platform.ids import ProjectId, UserId, new_id
 from rytask.platform.jobs import TryAgain
 from rytask.platform.settings import Settings
@@ -86,8 +88,6 @@ async def create_item(ctx: Writing, capture_id: CaptureId) -> None:
     text = await _readable(ctx, capture.connection_id, request)
     line, title, rest = rules.split_title(text)
     parts = (rest, request.description, request.permalink)
-    # Whoever captures needs no account and no role here; with an account, it is their deed.
-    actor = msgspec.structs.replace(system(ctx.org_id, "SLACK"), user_id=capture.reporter_id)
     new_item = NewItem(
         project_id=capture.project_id,
         quick_add=line,
@@ -96,13 +96,14 @@ async def create_item(ctx: Writing, capture_id: CaptureId) -> None:
         priority=request.priority,
         due_date=request.due_date,
     )
-    with ctx.acting_as(actor):
+    with ctx.acting_as(_capturer(ctx, capture)):
         created = await work_items.create(
             ctx,
             new_item,
             source="SLACK",
             capture_id=capture.id,
             reporter_id=capture.reporter_id,
+            confined=capture.reporter_id is None,
         )
     item = created.data
     outcome = Outcome(
@@ -124,11 +125,33 @@ async def refuse(ctx: Writing, capture_id: CaptureId, refusal: Refused) -> None:
     if capture is None or capture.state != "accepted":
         return
     request = await _capture_request(ctx, capture)
-    unrouted = refusal.code == "work_item.no_project"
-    reason = messages.NO_PROJECT if unrouted else refusal.message
+    reason = messages.refusal_reason(refusal)
     outcome = Outcome(text=request.text, refusal=reason)
     await captures.decide(ctx.db, ctx.org_id, capture_id, "refused", outcome, None)
     ctx.enqueue("slack.confirm", capture_id)
+
+
+def _capturer(ctx: Writing, capture: LockedCapture) -> Actor:
+    """Return who acts: a member with the rights they have now, else the organization itself.
+
+    Somebody without an account may capture into the project of the channel and take that back: the
+    caller keeps them to it. Raises Forbidden for a role that may not change items.
+    """
+    if capture.reporter_id is None or capture.reporter_role is None:
+        return system(ctx.org_id, "SLACK")
+    granted = permissions(capture.reporter_role, ())
+    if "work:write" not in granted:
+        raise Forbidden(
+            f"your role, {capture.reporter_role}, cannot create or change items",
+            code="slack.role_too_low",
+        )
+    return Actor(
+        org_id=ctx.org_id,
+        user_id=capture.reporter_id,
+        role=capture.reporter_role,
+        permissions=granted,
+        source="SLACK",
+    )
 
 
 async def _capture_request(ctx: Writing, capture: LockedCapture) -> CaptureRequest:
@@ -163,7 +186,8 @@ async def undo(
 ) -> bool:
     """Put the item of a capture into the trash; False for anybody but its capturer.
 
-    Undoing twice changes nothing.
+    Undoing twice changes nothing. After a day, or when the capturer may not change the item any
+    more, the confirmation is sent again and says so.
     """
     found = await captures.capturer(work.database.reader, team_id, capture_id)
     if found is None or found.slack_user_id != slack_user_id:
@@ -172,15 +196,27 @@ async def undo(
         capture = await captures.lock_capture(ctx.db, ctx.org_id, capture_id)
         if capture is None or capture.state != "captured" or capture.item_id is None:
             return True
-        capturer = msgspec.structs.replace(ctx.actor, user_id=capture.reporter_id)
-        with ctx.acting_as(capturer), suppress(NotFound):  # somebody else was faster
-            await work_items.trash(ctx, capture.item_id)
+        state, outcome = await _take_back(ctx, capture)
         sealed = None
         if response_url is not None:
             sealed = sealer(settings).seal(response_url.encode(), _url_associated_data(capture_id))
-        await captures.undo(ctx.db, ctx.org_id, capture_id, sealed)
+        await captures.confirm_again(ctx.db, ctx.org_id, capture_id, state, outcome, sealed)
         ctx.enqueue("slack.confirm", capture_id)
     return True
+
+
+async def _take_back(ctx: Writing, capture: LockedCapture) -> tuple[State, Outcome]:
+    outcome = msgspec.json.decode(capture.outcome, type=Outcome) if capture.outcome else Outcome()
+    if ctx.now - capture.created_at > rules.UNDO_LIFETIME:
+        return "captured", replace(outcome, note=messages.UNDO_TOO_LATE)
+    if capture.item_trashed or capture.item_id is None:
+        return "undone", outcome
+    try:
+        with ctx.acting_as(_capturer(ctx, capture)):
+            await work_items.trash(ctx, capture.item_id)
+    except (Forbidden, NotFound, Conflict):
+        return "captured", replace(outcome, note=messages.UNDO_REFUSED)
+    return "undone", outcome
 
 
 async def integration(ctx: Reading, settings: Settings) -> Integration:

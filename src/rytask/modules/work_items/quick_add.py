@@ -16,18 +16,25 @@ from rytask.platform.work import Writing
 
 
 async def read_line(
-    ctx: Writing, line: str, new: NewItem, day_of: UserId | None
+    ctx: Writing, line: str, new: NewItem, day_of: UserId | None, *, confined: bool
 ) -> tuple[NewItem, tuple[Unresolved, ...]]:
     """A new item with what a line says filled in, and the words of it that mean nothing.
 
-    Labels are made where they are missing. What `new` says already goes before the line.
+    Labels are made where they are missing. What `new` says already goes before the line. With
+    `confined` the names of other projects mean nothing.
     """
     first = capture.parse(line, ctx.now.date())
     mentions = Mentions(
         first.project, first.parent, _values(first, "assignee"), _values(first, "label")
     )
     names = await resolve_names(
-        ctx.db, ctx.actor, ctx.now, mentions, project_id=new.project_id, day_of=day_of
+        ctx.db,
+        ctx.actor,
+        ctx.now,
+        mentions,
+        project_id=new.project_id,
+        day_of=day_of,
+        confined=confined,
     )
     people = dict(zip(mentions.handles, names.assignee_ids, strict=True))
     captured = capture.parse(line, names.today, _unknown(first, names, people))

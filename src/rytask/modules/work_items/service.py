@@ -81,11 +81,13 @@ async def create(
     capture_id: UUID | None = None,
     reporter_id: UserId | None = None,
     item_id: UUID | None = None,
+    confined: bool = False,
 ) -> Created:
     """Create an item from fields, from a captured line, or from both.
 
     The reporter is whoever acts, unless it is said. The same `capture_id` again gives the item
-    that it became. The system may add to every project of its organization.
+    that it became. The system may add to every project of its organization; with
+    `confined` the line names nothing outside of the given one.
     """
     if capture_id is not None:
         captured = await reading.item_by_capture(ctx, capture_id)
@@ -94,7 +96,9 @@ async def create(
     reporter_id = reporter_id or ctx.actor.user_id
     unresolved = ()
     if new.quick_add is not None:
-        new, unresolved = await quick_add.read_line(ctx, new.quick_add, new, reporter_id)
+        new, unresolved = await quick_add.read_line(
+            ctx, new.quick_add, new, reporter_id, confined=confined
+        )
     if new.project_id is None:
         raise Malformed(
             "Say which project: send `projectId`, or put its key into the line, as in +OPS.",

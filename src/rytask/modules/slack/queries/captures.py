@@ -60,9 +60,11 @@ async def lock_capture(tx: Tx, org_id: OrgId, capture_id: CaptureId) -> LockedCa
     """A capture in order to carry it out or to undo it, and where it goes as things are now."""
     return await tx.maybe(
         LockedCapture,
-        "SELECT c.id, c.connection_id, c.state, c.request, c.slack_user_id, c.item_id,"
+        "SELECT c.id, c.connection_id, c.state, c.request, c.slack_user_id, c.outcome, c.item_id,"
+        "   w.id IS NULL OR w.deleted_at IS NOT NULL AS item_trashed,"
         "   coalesce(h.project_id, k.default_project_id) AS project_id,"
-        "   m.user_id AS reporter_id, u.slack_user_id IS NOT NULL AS capturer_recorded"
+        "   m.user_id AS reporter_id, m.role AS reporter_role,"
+        "   u.slack_user_id IS NOT NULL AS capturer_recorded, c.created_at"
         "  FROM slack_captures c"
         "  JOIN slack_connections k ON k.org_id = c.org_id AND k.id = c.connection_id"
         "  LEFT JOIN slack_channels h ON h.org_id = c.org_id"
@@ -71,6 +73,7 @@ async def lock_capture(tx: Tx, org_id: OrgId, capture_id: CaptureId) -> LockedCa
         "   AND u.connection_id = c.connection_id AND u.slack_user_id = c.slack_user_id"
         "  LEFT JOIN memberships m ON m.org_id = c.org_id AND m.user_id = u.user_id"
         "   AND m.deactivated_at IS NULL"
+        "  LEFT JOIN work_items w ON w.org_id = c.org_id AND w.id = c.item_id"
         " WHERE c.org_id = $1 AND c.id = $2 FOR UPDATE OF c",
         org_id,
         capture_id,
@@ -97,14 +100,23 @@ async def decide(
     )
 
 
-async def undo(tx: Tx, org_id: OrgId, capture_id: CaptureId, sealed: bytes | None) -> None:
-    """A capture is undone, and that is to be confirmed where the button was."""
+async def confirm_again(
+    tx: Tx,
+    org_id: OrgId,
+    capture_id: CaptureId,
+    state: State,
+    outcome: Outcome,
+    sealed: bytes | None,
+) -> None:
+    """A button was pressed: what came of it is to be confirmed where the button was."""
     await tx.execute(
-        "UPDATE slack_captures"
-        "   SET state = 'undone', response_url = $3, posting_at = NULL, posted_at = NULL"
+        "UPDATE slack_captures SET state = $3, outcome = $4, response_url = $5, posting_at = NULL,"
+        "   posted_at = NULL"
         " WHERE org_id = $1 AND id = $2",
         org_id,
         capture_id,
+        state,
+        outcome,
         sealed,
     )
 

@@ -90,10 +90,12 @@ async def resolve_names(
     *,
     project_id: ProjectId | None,
     day_of: UserId | None,
+    confined: bool,
 ) -> LineNames:
     """Look up what the names in a captured line mean, and the day where `day_of` is.
 
-    A project that is named must be one that the actor may add to; else it is the given one. A
+    A project that is named must be one that the actor may add to, or with `confined` the given
+    one; else the line goes to the given one. A
     handle is the first part of an e-mail address, a name or a first name, if one person who could
     get the item answers to it.
     """
@@ -110,7 +112,7 @@ async def resolve_names(
         actor.user_id,
         project_id,
         mentions.key_prefix,
-        actor.is_admin,
+        actor.is_admin and not confined,
         mentions.handles,
         mentions.labels,
         mentions.parent_key,
