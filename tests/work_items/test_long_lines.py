@@ -48,6 +48,8 @@ async def crowd(world: World) -> World:
             world.org_id,
             world.project.id,
         )
+        # Until PostgreSQL has looked at so many new rows by itself, it plans as for a handful.
+        await tx.execute("ANALYZE users, memberships, project_members")
     return world
 
 
