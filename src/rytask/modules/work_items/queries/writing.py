@@ -40,6 +40,24 @@ async def allocate_slot(tx: Tx, org_id: OrgId, project_id: ProjectId) -> ItemSlo
     )
 
 
+_INSERT: LiteralString = (
+    "INSERT INTO work_items (org_id, project_id, id, number, key, position, title, description,"
+    "   status_id, priority, source, assignee_id, reporter_id, parent_id, capture_id, label_ids,"
+    "   estimate_value, start_date, end_date, due_date, completed_at, closed_at, created_at,"
+    "   updated_at)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::priority, $11, $12, $13, $14, $15,"
+    "   $16, $17, $18, $19, $20, $21, $22, $23, $23)"
+)
+_COUNT_SUBTASK: LiteralString = (
+    "UPDATE work_items SET child_count = child_count + 1 WHERE org_id = $1 AND id = $14"
+)
+_WATCH: LiteralString = (
+    "INSERT INTO work_item_watchers (org_id, item_id, user_id, reason)"
+    " SELECT $1, $3, v.user_id, v.reason"
+    "   FROM unnest($24::uuid[], $25::text[]) AS v (user_id, reason)"
+)
+
+
 async def insert(
     tx: Tx,
     org_id: OrgId,
@@ -49,20 +67,16 @@ async def insert(
     watching: Sequence[tuple[UserId, WatchReason]],
 ) -> None:
     """Add an item, with those who watch it from the start."""
+    parts: list[LiteralString] = []
+    if item.parent_id is not None:
+        parts.append(f"parent AS ({_COUNT_SUBTASK})")
+    last, watchers = _INSERT, list[object]()
+    if watching:
+        parts.append(f"item AS ({_INSERT})")
+        last, watchers = _WATCH, [list(column) for column in zip(*watching, strict=True)]
+    sql: LiteralString = f"WITH {', '.join(parts)} {last}" if parts else last
     await tx.execute(
-        "WITH item AS ("
-        "  INSERT INTO work_items (org_id, project_id, id, number, key, position, title,"
-        "    description, status_id, priority, source, assignee_id, reporter_id, parent_id,"
-        "    capture_id, label_ids, estimate_value, start_date, end_date, due_date, completed_at,"
-        "    closed_at, created_at, updated_at)"
-        "  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text::priority, $11, $12, $13, $14,"
-        "    $15, $16, $17, $18, $19, $20, $21, $22, $23, $23)"
-        "), parent AS ("
-        "  UPDATE work_items SET child_count = child_count + 1 WHERE org_id = $1 AND id = $14"
-        ")"
-        " INSERT INTO work_item_watchers (org_id, item_id, user_id, reason)"
-        " SELECT $1, $3, v.user_id, v.reason"
-        "   FROM unnest($24::uuid[], $25::text[]) AS v (user_id, reason)",
+        sql,
         org_id,
         item.project_id,
         item.id,
@@ -86,8 +100,7 @@ async def insert(
         item.completed_at,
         closed_at,
         item.created_at,
-        [user_id for user_id, _ in watching],
-        [reason for _, reason in watching],
+        *watchers,
     )
 
 
