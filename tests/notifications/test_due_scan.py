@@ -299,17 +299,23 @@ async def test_the_scan_reads_what_is_due_and_not_every_open_item(world: World) 
             world.project.statuses["To Do"],
             sam.id,
         )
-        await tx.execute("ANALYZE work_items")
+        await tx.execute(
+            "INSERT INTO work_item_watchers (org_id, item_id, user_id, reason)"
+            " SELECT org_id, id, $2, 'MANUAL' FROM work_items WHERE org_id = $1",
+            world.org_id,
+            sam.id,
+        )
+        await tx.execute("ANALYZE work_items, work_item_watchers")
     world.clock.set(at(MONDAY))
     async with world.tools.transaction(world.org_id) as ctx:
         await ctx.db.execute("SET LOCAL plan_cache_mode = force_generic_plan")  # the worst case
         await jobs.scan(ctx, world.org_id)
-        rows_read = await ctx.db.value(
+        rows_read = await ctx.db.values(
             "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables"
-            " WHERE relname = 'work_items'"
+            " WHERE relname IN ('work_items', 'work_item_watchers')"
         )
     assert await unread(sam) == 5
-    assert rows_read < 100
+    assert max(rows_read) < 100
 
 
 ZONES = ("Pacific/Auckland", "Asia/Kolkata", "Europe/Berlin", "America/Los_Angeles")

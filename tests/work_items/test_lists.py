@@ -9,6 +9,7 @@ from functools import cmp_to_key
 from itertools import pairwise
 from random import Random
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.items import Json, call, create, encoded, listed, refused
@@ -315,6 +316,10 @@ def deep(levels: int) -> Any:
     return tree
 
 
+def some_ids(count: int) -> Json:
+    return {"field": "label", "operator": "in", "value": [str(UUID(int=n)) for n in range(count)]}
+
+
 @pytest.mark.parametrize(
     ("tree", "path"),
     [
@@ -336,6 +341,7 @@ def deep(levels: int) -> Any:
         (deep(5), "filter" + ".conditions[0]" * 5),
         (deep(20_000), "filter"),
         ({"op": "or", "conditions": [deep(0)] * 51}, "filter.conditions[50]"),
+        ({"op": "or", "conditions": [some_ids(200), some_ids(101)]}, "filter.conditions[1].value"),
     ],
 )
 async def test_a_filter_that_makes_no_sense_is_refused_with_its_path(
@@ -350,6 +356,33 @@ async def test_a_filter_that_makes_no_sense_is_refused_with_its_path(
         world.owner, "GET", "/work-items", 400, "filter.malformed", params={"filter": text}
     )
     assert problem["message"][0].startswith(f"{path}: "), problem
+
+
+def nested(levels: int, opening: str, closing: str) -> str:
+    value = opening * levels + "1" + closing * levels
+    text = '{"field": "assignee", "operator": "in", "value": ' + value + "}"
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("levels", [6, 20, 250, 480, 600, 750, 900, 1000, 2400])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+async def test_a_value_may_nest_as_deep_as_it_likes_and_is_refused_in_a_few_words(
+    world: World, levels: int, opening: str, closing: str
+) -> None:
+    query = {"filter": nested(levels, opening, closing)}
+    problem = await refused(
+        world.owner, "GET", "/work-items", 400, "filter.malformed", params=query
+    )
+    assert len(json.dumps(problem)) < 1_000
+
+
+async def test_a_filter_that_is_refused_is_not_repeated(world: World) -> None:
+    tree = {"field": "priority", "operator": "eq", "value": "x" * 9_000}
+    query = {"filter": encoded(tree)}
+    problem = await refused(
+        world.owner, "GET", "/work-items", 400, "filter.malformed", params=query
+    )
+    assert len(json.dumps(problem)) < 1_000
 
 
 @pytest.mark.parametrize("text", ["", "%%%", "e30", "bm9wZQ==", "AAAA", "eyJv"])

@@ -6,6 +6,7 @@ table below is the whole language: what each operator takes, and what it means.
 
 import binascii
 from base64 import b64decode
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal, LiteralString
 
@@ -21,6 +22,9 @@ from rytask.platform.ids import UserId
 
 MAX_DEPTH = 5
 MAX_CONDITIONS = 50
+MAX_VALUES = 300
+_MAX_NESTING = 4 * MAX_DEPTH  # of JSON: a group is an array in an object
+_MAX_PROBLEM = 200  # characters
 
 # A sub-select that stands for itself is run at most once, and not at all without a due date.
 OVERDUE: LiteralString = (
@@ -54,15 +58,28 @@ def _decode(encoded: str) -> object:
     """Base64 in either alphabet, padded or not; a `+` in a query string arrives as a space."""
     text = encoded.replace(" ", "+").replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        return msgspec.json.decode(b64decode(text + "=" * (-len(text) % 4), validate=True))
+        tree = msgspec.json.decode(b64decode(text + "=" * (-len(text) % 4), validate=True))
     except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
         raise _refused("filter", "expected Base64 of a JSON object") from None
+    # Level by level, before anything descends by recursion: JSON nests deeper than a stack allows.
+    level: list[object] = [tree]
+    for _ in range(_MAX_NESTING):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return tree
+    raise _refused("filter", f"groups nest at most {MAX_DEPTH} deep")
+
+
+def _children(node: object) -> Iterable[object]:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()
 
 
 class _Compiler:
     def __init__(self, where: Where, me: UserId | None) -> None:
         self._where, self._me = where, me
-        self._conditions = 0
+        self._conditions = self._values = 0
 
     def node(self, node: object, path: str, depth: int) -> LiteralString:
         if depth > MAX_DEPTH:
@@ -90,6 +107,9 @@ class _Compiler:
         path += ".value"
         raw = self._with_me(condition.value) if condition.field == "assignee" else condition.value
         value: Any = _converted(raw, kind, path)
+        self._values += len(value) if isinstance(value, list) else 1
+        if self._values > MAX_VALUES:
+            raise _refused(path, f"a filter has at most {MAX_VALUES} values")
         parts: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
         if "{start}" in sql:
             sql = sql.replace("{start}", self._instant(parts[0], path, end=False))
@@ -137,7 +157,7 @@ def _in_range(day: date, path: str) -> None:
 
 
 def _refused(path: str, what: str) -> Malformed:
-    problem = f"{path}: {what}"
+    problem = f"{path}: {what}"[:_MAX_PROBLEM]
     return Malformed(
         f"The filter cannot be used: {problem}.", code="filter.malformed", problems=[problem]
     )
