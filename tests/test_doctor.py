@@ -165,7 +165,8 @@ async def test_the_pools_open_no_more_than_is_added_up(patient: Patient) -> None
         async with database.transaction(asynchronous_commit=asynchronous_commit) as tx:
             await tx.value("SELECT pg_sleep(0.3)")
 
-    reads = [database.reader.value("SELECT pg_sleep(0.3)") for _ in range(9)]
+    readers = database.reader, database.reader.custom_plans
+    reads = [reader.value("SELECT pg_sleep(0.3)") for reader in readers for _ in range(9)]
     writes = [write(asynchronous_commit=way) for way in (False, True) for _ in range(9)]
     crowd = asyncio.gather(*reads, *writes)
     opened: list[Any] = []

@@ -7,4 +7,10 @@ ASYNC_COMMIT_POOL_SIZE = 4
 
 def max_connections(pool_size: int = POOL_SIZE) -> int:
     """So many to read, as many to write, and a few more. Nothing listens."""
-    return 2 * pool_size + ASYNC_COMMIT_POOL_SIZE
+    return sum(reading(pool_size)) + pool_size + ASYNC_COMMIT_POOL_SIZE
+
+
+def reading(pool_size: int) -> tuple[int, int]:
+    """Of those to read: so many keep the plans of statements, and so many plan each run."""
+    custom_plans = max(1, pool_size // 3)
+    return max(1, pool_size - custom_plans), custom_plans

@@ -13,7 +13,7 @@ from typing import Any, LiteralString, Self, TypeVar
 import asyncpg
 import msgspec
 
-from rytask.platform.connections import ASYNC_COMMIT_POOL_SIZE, POOL_SIZE
+from rytask.platform.connections import ASYNC_COMMIT_POOL_SIZE, POOL_SIZE, reading
 from rytask.platform.errors import Malformed, NotFound, Unavailable
 from rytask.platform.pool import Pool
 
@@ -109,10 +109,19 @@ def _check_columns(row: type[Row], sql: str, record: asyncpg.Record) -> None:
 class Reader:
     """Reads one connection, or takes one of a pool for each statement."""
 
-    __slots__ = ("_on",)
+    __slots__ = ("_custom_plans", "_on")
 
-    def __init__(self, on: Pool | asyncpg.Connection) -> None:
-        self._on = on
+    def __init__(self, on: Pool | asyncpg.Connection, custom_plans: "Reader | None" = None) -> None:
+        self._on, self._custom_plans = on, custom_plans
+
+    @property
+    def custom_plans(self) -> "Reader":
+        """The same, through connections that plan a statement anew for the values of each run.
+
+        For statements whose best plan depends on their values: after five runs PostgreSQL would
+        settle for one plan, which suits none of them well. Planning costs up to a millisecond.
+        """
+        return self._custom_plans or self
 
     async def all(self, row: type[Row], sql: LiteralString, *args: object) -> list[Row]:
         """Every row. Columns are the struct's fields, in order."""
@@ -233,13 +242,15 @@ async def _prepare(connection: asyncpg.Connection) -> None:
 class Database:
     """The pools of one process."""
 
-    def __init__(self, reading: Pool, writing: Pool, asynchronous_commit: Pool) -> None:
-        self._pools = reading, writing, asynchronous_commit
+    def __init__(
+        self, reading: Pool, custom_plans: Pool, writing: Pool, asynchronous_commit: Pool
+    ) -> None:
+        self._pools = reading, custom_plans, writing, asynchronous_commit
         self._writing, self._asynchronous_commit = writing, asynchronous_commit
         self.asynchronous_commit = Reader(asynchronous_commit)
         """As `writer`, but the commit does not wait for the disk: a crash of PostgreSQL may lose
         it, though never after something that was committed later."""
-        self.reader = Reader(reading)
+        self.reader = Reader(reading, Reader(custom_plans))
         self.writer = Reader(writing)
         """For one statement that changes something: it is a transaction by itself."""
 
@@ -276,8 +287,14 @@ class Database:
 
             return Pool(open_, size)
 
+        plain, custom_plans = reading(size)
         return cls(
-            pool(size, default_transaction_read_only="on"),
+            pool(plain, default_transaction_read_only="on"),
+            pool(
+                custom_plans,
+                default_transaction_read_only="on",
+                plan_cache_mode="force_custom_plan",
+            ),
             pool(size),
             pool(ASYNC_COMMIT_POOL_SIZE, synchronous_commit="off", lock_timeout="3000"),
         )
