@@ -11,7 +11,7 @@ import rytask
 
 SOURCE = Path(rytask.__file__).parent
 MODULES = sorted(folder.name for folder in (SOURCE / "modules").iterdir() if folder.is_dir())
-FRONT_DOORS = {"service", "model", "schemas", "events"}
+FRONT_DOORS = {"service", "model", "schemas", "events", "visibility"}
 
 # From the bottom up: a module's SQL writes its own tables, and reads those of modules below, too.
 TABLES = {

@@ -191,3 +191,18 @@ async def test_only_a_real_change_is_recorded(world: World) -> None:
         "SELECT count(*) FROM events WHERE org_id = $1 AND kind = 'inbox.changed'", world.org_id
     )
     assert recorded == 1
+
+
+async def test_the_unread_are_counted_up_to_a_thousand(world: World) -> None:
+    async with world.database.transaction() as tx:
+        await tx.execute(
+            "INSERT INTO notifications (id, org_id, recipient_id, type, entity_type, entity_id,"
+            "                           payload, dedupe_key, created_at)"
+            " SELECT gen_random_uuid(), $1, $2, 'SLACK', 'slack_connection', $2, '{}', n, now()"
+            "   FROM generate_series(1, 1002) n",
+            world.org_id,
+            world.owner.id,
+        )
+    assert await unread(world.owner) == 1_000
+    answer = await world.owner.api.post(f"{NOTIFICATIONS}/read-all")
+    assert answer.json() == {"data": {"count": 1_002}}

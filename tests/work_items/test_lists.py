@@ -219,10 +219,14 @@ SORTS = [
 
 
 def in_order(items: list[Json], sort: str) -> list[Json]:
-    """Sorted as the contract says: nothing comes last in either direction, ties go by id."""
+    """Sorted as the contract says: nothing comes last in either direction.
+
+    Ties go by number, then by id, in the direction of the last key.
+    """
+    last = "-" if sort.split(",")[-1].startswith("-") else ""
 
     def compare(one: Json, other: Json) -> int:
-        for part in sort.split(","):
+        for part in (*sort.split(","), f"{last}number", f"{last}id"):
             name = part.removeprefix("-")
             name = {"due_date": "dueDate", "end_date": "endDate", "updated_at": "updatedAt"}.get(
                 name, name
@@ -233,7 +237,7 @@ def in_order(items: list[Json], sort: str) -> list[Json]:
             if a is None or b is None:
                 return 1 if a is None else -1
             return (1 if a > b else -1) * (-1 if part.startswith("-") else 1)
-        return 1 if one["id"] > other["id"] else -1
+        return 0
 
     return sorted(items, key=cmp_to_key(compare))
 

@@ -1,4 +1,9 @@
-"""Numbered plain SQL, applied once each, in order, one process at a time."""
+"""Numbered plain SQL, applied once each, in order, one process at a time.
+
+A migration is one transaction. One that begins with the line `-- one by one` is not: its statements
+(each ends with a semicolon at the end of a line) are committed one by one, as building an index
+CONCURRENTLY demands. Interrupted, it is begun again, so its statements have to bear repetition.
+"""
 
 import asyncio
 import hashlib
@@ -24,6 +29,13 @@ class Migration(msgspec.Struct, frozen=True):
     @property
     def checksum(self) -> str:
         return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    @property
+    def statements(self) -> list[str]:
+        """What is to be committed at once: all of it, or one statement after the other."""
+        if not self.sql.startswith("-- one by one\n"):
+            return [self.sql]
+        return [text for text in self.sql.split(";\n") if text.strip()]
 
 
 class SchemaProblem(CannotRun):
@@ -79,25 +91,41 @@ async def migrate(url: str, *, wait: float = 60.0) -> list[str]:
     try:
         if sentence := too_old(connection.get_server_version()):
             raise SchemaProblem(sentence)
-        with translated():
-            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await _lock(connection)
         applied = []
         for migration in await pending(connection):
             with translated():
-                async with connection.transaction():
-                    await connection.execute("SET LOCAL lock_timeout = '5s'")
-                    await connection.execute(cast("LiteralString", migration.sql))
-                    await connection.execute(
-                        "INSERT INTO schema_migrations (version, name, checksum)"
-                        " VALUES ($1, $2, $3)",
-                        migration.version,
-                        migration.name,
-                        migration.checksum,
-                    )
+                await _apply(connection, migration)
             applied.append(migration.name)
         return applied
     finally:
         await connection.close()
+
+
+async def _lock(connection: asyncpg.Connection) -> None:
+    """Wait until no other process migrates.
+
+    Nobody waits inside a statement: building an index CONCURRENTLY waits for every statement that
+    was begun before, and would wait for those who wait for it.
+    """
+    with translated():
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+            await asyncio.sleep(0.2)
+
+
+async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
+    *before, last = migration.statements
+    for statement in before:
+        await connection.execute(cast("LiteralString", statement))
+    async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = '5s'")
+        await connection.execute(cast("LiteralString", last))
+        await connection.execute(
+            "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+            migration.version,
+            migration.name,
+            migration.checksum,
+        )
 
 
 async def _connected(url: str, wait: float) -> asyncpg.Connection:

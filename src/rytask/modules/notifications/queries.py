@@ -14,7 +14,9 @@ from rytask.modules.notifications.model import (
     NotificationId,
     State,
 )
+from rytask.modules.projects.visibility import MEMBER_SEES, visible_to
 from rytask.modules.work_items.events import BulkOperationFinished
+from rytask.modules.work_items.model import DUE_SOON_NOTICE
 from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.events import RecordedFact
 from rytask.platform.ids import OrgId, ProjectId, UserId, new_id
@@ -24,27 +26,14 @@ _NOTIFICATION: LiteralString = (
     "n.id, n.recipient_id, n.type, n.entity_type, n.entity_id, n.actor_id, n.payload, n.read_at,"
     " n.snoozed_until, n.archived_at, n.created_at"
 )
-_SOON = 2
-"""Days ahead that are soon."""
-_SEES: LiteralString = (
-    "m.deactivated_at IS NULL AND (m.role IN ('OWNER', 'ADMIN') OR EXISTS ("
-    "  SELECT FROM project_members pm WHERE pm.org_id = m.org_id AND pm.project_id = w.project_id"
-    "     AND pm.user_id = m.user_id))"
-)
 
 
 def _inbox(actor: Actor) -> Where:
     """The person's notifications, without those about projects that they cannot see any more."""
-    member: LiteralString = (
-        ""
-        if actor.is_admin
-        else " AND EXISTS (SELECT FROM project_members pm WHERE pm.org_id = $1"
-        "                   AND pm.project_id = p.id AND pm.user_id = $2)"
-    )
     return Where(actor.org_id, actor.me).add(
         "n.org_id = $1 AND n.recipient_id = $2 AND (n.project_id IS NULL OR EXISTS ("
-        "  SELECT FROM projects p"
-        f"  WHERE p.org_id = $1 AND p.id = n.project_id AND p.deleted_at IS NULL{member}))"
+        f"  SELECT FROM projects p WHERE p.org_id = $1 AND p.id = n.project_id"
+        f"     AND {visible_to(actor)}))"
     )
 
 
@@ -79,9 +68,14 @@ async def inbox(
     )
 
 
-async def unread(db: Reader, actor: Actor, now: datetime) -> int:
+async def unread(db: Reader, actor: Actor, now: datetime, up_to: int) -> int:
+    """How many are unread, counted no further than `up_to`."""
     where = _in_state(_inbox(actor), "unread", now)
-    return await db.value(f"SELECT count(*) FROM notifications n WHERE {where.sql}", *where.args)
+    return await db.value(
+        f"SELECT count(*) FROM (SELECT FROM notifications n WHERE {where.sql}"
+        f" LIMIT {where.param(up_to)}) n",
+        *where.args,
+    )
 
 
 async def lock(tx: Tx, actor: Actor, notification_id: NotificationId) -> Notification:
@@ -179,7 +173,7 @@ async def recipients(
         "  JOIN projects p ON p.org_id = $1 AND p.id = w.project_id AND p.deleted_at IS NULL"
         "  LEFT JOIN users actor ON actor.org_id = $1 AND actor.id = $3"
         "  LEFT JOIN statuses s ON s.org_id = $1 AND s.project_id = w.project_id AND s.id = $4"
-        f" WHERE m.user_id IS DISTINCT FROM $3 AND {_SEES}"
+        f" WHERE m.user_id IS DISTINCT FROM $3 AND {MEMBER_SEES}"
         " ORDER BY m.user_id",
         org_id,
         item_id,
@@ -402,13 +396,13 @@ async def due(db: Reader, org_id: OrgId, scanned: Sequence[ClaimedScan]) -> list
         "    WHERE w.due_date < s.today) AS notice"
         # As a sub-select it stays one look into the index per notice, whatever the statistics say:
         # NOT EXISTS became a join of everything with everything (2026-11, 3 s for 2,000 items).
-        f" WHERE {_SEES} AND ("
+        f" WHERE {MEMBER_SEES} AND ("
         "   SELECT n.id FROM notifications n WHERE n.org_id = $1 AND n.recipient_id = s.user_id"
         "      AND n.dedupe_key = notice.key) IS NULL"
         " ORDER BY s.user_id, w.due_date, w.id",
         org_id,
         [person.user_id for person in scanned],
         [person.today for person in scanned],
-        max(person.today for person in scanned) + timedelta(days=_SOON),
-        _SOON,
+        max(person.today for person in scanned) + timedelta(days=DUE_SOON_NOTICE),
+        DUE_SOON_NOTICE,
     )

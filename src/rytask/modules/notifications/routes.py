@@ -17,7 +17,7 @@ async def list_notifications(ctx: Reading, query: InboxQuery) -> Page[Notificati
 
 @routes.route("GET", "/notifications/unread-count", permission="self", operation_id="count_unread")
 async def count_unread(ctx: Reading) -> Data[Count]:
-    """Count your unread notifications that are not snoozed."""
+    """Count your unread notifications that are not snoozed, up to 1,000."""
     return Data(await service.unread_count(ctx))
 
 

@@ -13,6 +13,8 @@ from rytask.platform import pages
 from rytask.platform.http import Page
 from rytask.platform.work import Reading, Writing
 
+_COUNTED = 1_000
+
 
 async def inbox(ctx: Reading, query: InboxQuery) -> Page[Notification]:
     """The person's own notifications, the newest first."""
@@ -22,8 +24,8 @@ async def inbox(ctx: Reading, query: InboxQuery) -> Page[Notification]:
 
 
 async def unread_count(ctx: Reading) -> Count:
-    """How many are unread and neither snoozed nor archived."""
-    return Count(await queries.unread(ctx.db, ctx.actor, ctx.now))
+    """How many are unread and neither snoozed nor archived: 1,000 stands for that many or more."""
+    return Count(await queries.unread(ctx.db, ctx.actor, ctx.now, _COUNTED))
 
 
 async def change(

@@ -16,6 +16,7 @@ from rytask.modules.projects.model import (
     ProjectWithRole,
     Status,
 )
+from rytask.modules.projects.visibility import visible_to
 from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.ids import OrgId, ProjectId, UserId
 from rytask.platform.work import Actor
@@ -40,17 +41,13 @@ async def projects(
 ) -> list[Project]:
     """One project more than `limit` that the actor may see, in the order of their making."""
     where = Where(actor.org_id)
-    where.add("p.org_id = $1 AND p.deleted_at IS NULL")
+    if not actor.is_admin:
+        where.param(actor.user_id)
+    where.add(f"p.org_id = $1 AND {visible_to(actor)}")
     if not archived:
         where.add("p.archived_at IS NULL")
     if after is not None:
         where.add("p.id > {}", after)
-    if not actor.is_admin:
-        where.add(
-            "EXISTS (SELECT FROM project_members m WHERE m.org_id = $1 AND m.project_id = p.id"
-            " AND m.user_id = {})",
-            actor.user_id,
-        )
     return await db.all(
         Project,
         f"SELECT {_PROJECT} FROM projects p WHERE {where.sql}"

@@ -1,14 +1,17 @@
 """Filters: a small tree of conditions in JSON, turned into SQL.
 
 `{"op": "and", "conditions": [{"field": "assignee", "operator": "eq", "value": "me"}, …]}`. The
-table below is the whole language: what each operator takes, and what it means.
+table below is the whole language: what each operator takes, and what it means. What stands for
+other values (a day in somebody's zone, a category of statuses) is resolved before the statement
+is built: the planner of PostgreSQL can estimate values, but not look-ups.
 """
 
 import binascii
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, Literal, LiteralString
+from typing import Annotated, Any, Literal, LiteralString, TypeVar
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -20,38 +23,113 @@ from rytask.platform.db import Where
 from rytask.platform.errors import Malformed
 from rytask.platform.ids import UserId
 
+T = TypeVar("T")
 MAX_DEPTH = 5
 MAX_CONDITIONS = 50
 MAX_VALUES = 300
 _MAX_NESTING = 4 * MAX_DEPTH  # of JSON: a group is an array in an object
 _MAX_PROBLEM = 200  # characters
 
-# A sub-select that stands for itself is run at most once, and not at all without a due date.
-OVERDUE: LiteralString = (
-    "CASE WHEN w.due_date IS NULL OR w.closed_at IS NOT NULL THEN false"
-    " ELSE w.due_date < (SELECT day FROM today) END"
-)
-_ZONE: LiteralString = "(SELECT zone FROM today)"
 
-
-class Condition(msgspec.Struct, forbid_unknown_fields=True):
+class _Condition(msgspec.Struct, forbid_unknown_fields=True):
     field: str
     operator: str
     value: Any = True
 
 
-class Group(msgspec.Struct, forbid_unknown_fields=True):
+class _Group(msgspec.Struct, forbid_unknown_fields=True):
     op: Literal["and", "or"]
     conditions: Annotated[list[Any], Meta(min_length=1)]
 
 
-def compile_filter(encoded: str, where: Where, me: UserId | None) -> LiteralString:
-    """The condition that a filter states; its values become parameters of `where`.
+class Midnight(msgspec.Struct, frozen=True):
+    """The beginning of a day where whoever asks is."""
 
-    The statement has the organization as `$1` and a CTE `today (day, zone)`. Raises Malformed with
-    the path of what is wrong.
-    """
-    return _Compiler(where, me).node(_decode(encoded), "filter", 1)
+    day: date
+
+
+class Today(msgspec.Struct, frozen=True):
+    """The day where whoever asks is, or one so many days later."""
+
+    plus: int = 0
+
+
+class StatusesOf(msgspec.Struct, frozen=True):
+    """The statuses of some categories."""
+
+    categories: tuple[Category, ...]
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """What these stand for."""
+
+    today: date
+    midnights: Mapping[date, datetime]
+    statuses: Mapping[Category, Sequence[UUID]]
+
+    def value(self, value: Any) -> Any:
+        """A value as PostgreSQL takes it."""
+        if isinstance(value, Midnight):
+            return self.midnights[value.day]
+        if isinstance(value, StatusesOf):
+            return [id for category in value.categories for id in self.statuses[category]]
+        if isinstance(value, Today):
+            return self.today + timedelta(days=value.plus)
+        return value
+
+
+class Test(msgspec.Struct, frozen=True):
+    """A condition on one field; its SQL has a `{}` for each of the values."""
+
+    field: str
+    operator: str
+    sql: LiteralString
+    values: tuple[Any, ...]
+
+
+class Tree(msgspec.Struct, frozen=True):
+    """Tests of which all must hold, or one."""
+
+    joint: Literal["and", "or"]
+    parts: Sequence["Test | Tree"]
+
+
+class Filter:
+    """A filter that makes sense."""
+
+    def __init__(self, root: Test | Tree) -> None:
+        self.root = root
+
+    def sql(self, where: Where, resolved: Resolved) -> LiteralString:
+        """The condition that it states; its values become parameters of `where`."""
+        return _sql(self.root, where, resolved)
+
+    @property
+    def days(self) -> list[date]:
+        """The days whose beginning has to be resolved."""
+        return [value.day for value in self._values(Midnight)]
+
+    @property
+    def categories(self) -> set[Category]:
+        """The categories whose statuses have to be resolved."""
+        return {one for value in self._values(StatusesOf) for one in value.categories}
+
+    def required(self, field: str) -> list[Test]:
+        """Tests of a field that every item must pass."""
+        return [test for test in _required(self.root) if test.field == field]
+
+    def required_sql(self, field: str, where: Where, resolved: Resolved) -> LiteralString:
+        """The same of those tests alone."""
+        return " AND ".join(["true", *(_sql(it, where, resolved) for it in self.required(field))])
+
+    def _values(self, kind: type[T]) -> Iterator[T]:
+        for test in _tests(self.root):
+            yield from (value for value in test.values if isinstance(value, kind))
+
+
+def parse_filter(encoded: str, me: UserId | None) -> Filter:
+    """A filter as it is sent. Raises Malformed with the path of what is wrong."""
+    return Filter(_Parser(me).node(_decode(encoded), "filter", 1))
 
 
 def _decode(encoded: str) -> object:
@@ -76,25 +154,26 @@ def _children(node: object) -> Iterable[object]:
     return node if isinstance(node, list) else ()
 
 
-class _Compiler:
-    def __init__(self, where: Where, me: UserId | None) -> None:
-        self._where, self._me = where, me
+class _Parser:
+    def __init__(self, me: UserId | None) -> None:
+        self._me = me
         self._conditions = self._values = 0
 
-    def node(self, node: object, path: str, depth: int) -> LiteralString:
+    def node(self, node: object, path: str, depth: int) -> Test | Tree:
         if depth > MAX_DEPTH:
             raise _refused(path, f"groups nest at most {MAX_DEPTH} deep")
         if not isinstance(node, dict) or "op" not in node:
-            return self._condition(_converted(node, Condition, path), path)
-        group = _converted(node, Group, path)
-        joint: LiteralString = " AND " if group.op == "and" else " OR "
-        parts: list[LiteralString] = [
-            self.node(child, f"{path}.conditions[{n}]", depth + 1)
-            for n, child in enumerate(group.conditions)
-        ]
-        return "(" + joint.join(parts) + ")"
+            return self._test(_converted(node, _Condition, path), path)
+        group = _converted(node, _Group, path)
+        return Tree(
+            group.op,
+            [
+                self.node(child, f"{path}.conditions[{n}]", depth + 1)
+                for n, child in enumerate(group.conditions)
+            ],
+        )
 
-    def _condition(self, condition: Condition, path: str) -> LiteralString:
+    def _test(self, condition: _Condition, path: str) -> Test:
         self._conditions += 1
         if self._conditions > MAX_CONDITIONS:
             raise _refused(path, f"a filter has at most {MAX_CONDITIONS} conditions")
@@ -111,36 +190,69 @@ class _Compiler:
         if self._values > MAX_VALUES:
             raise _refused(path, f"a filter has at most {MAX_VALUES} values")
         parts: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
-        if "{start}" in sql:
-            sql = sql.replace("{start}", self._instant(parts[0], path, end=False))
-        if "{end}" in sql:
-            sql = sql.replace("{end}", self._instant(parts[-1], path, end=True))
-        if kind in (_Instant, _Instants):
-            return sql
         for part in parts:
             if isinstance(part, date):
-                _in_range(part, path)
-            sql = sql.replace("{}", self._where.param(part), 1)
-        return sql
+                _check_year(part, path)
+        if kind in (_Instant, _Instants):
+            parts = _instants(sql, parts, path)
+            sql = sql.replace("{start}", "{}").replace("{end}", "{}")
+        elif condition.field == "statusCategory":
+            parts = (StatusesOf(tuple(value) if isinstance(value, list) else parts),)
+        elif condition.field == "overdue":
+            sql, parts = (OVERDUE if value else _NOT_OVERDUE), (Today(),)
+        return Test(condition.field, condition.operator, sql, parts)
 
     def _with_me(self, value: object) -> object:
         if isinstance(value, list):
             return [self._with_me(one) for one in value]
         return str(self._me) if value == "me" else value
 
-    def _instant(self, text: str, path: str, *, end: bool) -> LiteralString:
-        """When a point in time or a whole day starts or has ended.
 
-        A day is the one where whoever asks sits. The end is no part of it.
-        """
-        if len(text) > len("2026-01-01"):
-            at = _converted(text, Annotated[datetime, Meta(tz=True)], path)
-            _in_range(at, path)
-            return self._where.param(at + timedelta(microseconds=1) if end else at)
-        day = _converted(text, date, path)
-        _in_range(day, path)
-        midnight = self._where.param(day + timedelta(days=1) if end else day)
-        return "(" + midnight + "::date::timestamp AT TIME ZONE " + _ZONE + ")"
+def _tests(node: Test | Tree) -> Iterator[Test]:
+    if isinstance(node, Test):
+        yield node
+    else:
+        for part in node.parts:
+            yield from _tests(part)
+
+
+def _required(node: Test | Tree) -> Iterator[Test]:
+    if isinstance(node, Test):
+        yield node
+    elif node.joint == "and" or len(node.parts) == 1:
+        for part in node.parts:
+            yield from _required(part)
+
+
+def _sql(node: Test | Tree, where: Where, resolved: Resolved) -> LiteralString:
+    if isinstance(node, Tree):
+        joint: LiteralString = " AND " if node.joint == "and" else " OR "
+        return "(" + joint.join([_sql(part, where, resolved) for part in node.parts]) + ")"
+    sql = node.sql
+    for value in node.values:
+        sql = sql.replace("{}", where.param(resolved.value(value)), 1)
+    return sql
+
+
+def _instants(sql: str, parts: Sequence[str], path: str) -> tuple[datetime | Midnight, ...]:
+    """The bounds that the SQL of an operator asks for: a start, an end, or both."""
+    bounds: list[datetime | Midnight] = []
+    if "{start}" in sql:
+        bounds.append(_instant(parts[0], path, end=False))
+    if "{end}" in sql:
+        bounds.append(_instant(parts[-1], path, end=True))
+    return tuple(bounds)
+
+
+def _instant(text: str, path: str, *, end: bool) -> datetime | Midnight:
+    """When a point in time or a whole day starts or has ended; the end is no part of it."""
+    if len(text) > len("2026-01-01"):
+        at = _converted(text, Annotated[datetime, Meta(tz=True)], path)
+        _check_year(at, path)
+        return at + timedelta(microseconds=1) if end else at
+    day = _converted(text, date, path)
+    _check_year(day, path)
+    return Midnight(day + timedelta(days=1) if end else day)
 
 
 def _converted(value: object, kind: Any, path: str) -> Any:
@@ -151,7 +263,7 @@ def _converted(value: object, kind: Any, path: str) -> Any:
         raise _refused(path + where.rstrip("`"), what[:1].lower() + what[1:]) from None
 
 
-def _in_range(day: date, path: str) -> None:
+def _check_year(day: date, path: str) -> None:
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
         raise _refused(path, f"expected a day from {FIRST_YEAR} to {LAST_YEAR}")
 
@@ -161,6 +273,10 @@ def _refused(path: str, what: str) -> Malformed:
     return Malformed(
         f"The filter cannot be used: {problem}.", code="filter.malformed", problems=[problem]
     )
+
+
+OVERDUE: LiteralString = "(w.closed_at IS NULL AND w.due_date < {})"
+_NOT_OVERDUE: LiteralString = "(w.closed_at IS NOT NULL OR w.due_date IS NULL OR w.due_date >= {})"
 
 
 _Instant = Annotated[str, Meta(max_length=40)]
@@ -173,7 +289,7 @@ _Words = Annotated[str, Meta(min_length=1, max_length=500)]
 _Operators = dict[str, tuple[Any, LiteralString]]
 
 
-def _days(column: LiteralString) -> _Operators:
+def _day_operators(column: LiteralString) -> _Operators:
     return {
         "before": (date, column + " < {}"),
         "after": (date, column + " > {}"),
@@ -182,7 +298,7 @@ def _days(column: LiteralString) -> _Operators:
     }
 
 
-def _instants(column: LiteralString) -> _Operators:
+def _instant_operators(column: LiteralString) -> _Operators:
     return {
         "before": (_Instant, column + " < {start}"),
         "after": (_Instant, column + " >= {end}"),
@@ -190,9 +306,6 @@ def _instants(column: LiteralString) -> _Operators:
     }
 
 
-_OF_CATEGORY: LiteralString = (
-    "w.status_id IN (SELECT s.id FROM statuses s WHERE s.org_id = $1 AND s.category = "
-)
 _FIELDS: dict[str, _Operators] = {
     "status": {
         "eq": (_Id, "w.status_id = {}"),
@@ -201,8 +314,8 @@ _FIELDS: dict[str, _Operators] = {
         "nin": (_Ids, "w.status_id <> ALL ({}::uuid[])"),
     },
     "statusCategory": {
-        "eq": (Category, _OF_CATEGORY + "{})"),
-        "in": (_Categories, _OF_CATEGORY + "ANY ({}::text[]))"),
+        "eq": (Category, "w.status_id = ANY ({}::uuid[])"),
+        "in": (_Categories, "w.status_id = ANY ({}::uuid[])"),
     },
     "priority": {
         "eq": (Priority, "w.priority = {}::text::priority"),
@@ -220,7 +333,7 @@ _FIELDS: dict[str, _Operators] = {
     "label": {
         "in": (_Ids, "w.label_ids && {}::uuid[]"),
         "nin": (_Ids, "NOT w.label_ids && {}::uuid[]"),
-        "isEmpty": (bool, "(cardinality(w.label_ids) = 0) = {}"),
+        "isEmpty": (bool, "(w.label_ids = ARRAY[]::uuid[]) = {}"),
     },
     "project": {
         "eq": (_Id, "w.project_id = {}"),
@@ -230,11 +343,11 @@ _FIELDS: dict[str, _Operators] = {
         "eq": (_Id, "w.parent_id = {}"),
         "isNull": (bool, "(w.parent_id IS NULL) = {}"),
     },
-    "dueDate": {"eq": (date, "w.due_date = {}"), **_days("w.due_date")},
-    "startDate": _days("w.start_date"),
-    "endDate": _days("w.end_date"),
-    "overdue": {"eq": (bool, "(" + OVERDUE + ") = {}")},
+    "dueDate": {"eq": (date, "w.due_date = {}"), **_day_operators("w.due_date")},
+    "startDate": _day_operators("w.start_date"),
+    "endDate": _day_operators("w.end_date"),
+    "overdue": {"eq": (bool, OVERDUE)},
     "text": {"contains": (_Words, "w.search @@ websearch_to_tsquery('english', {})")},
-    "createdAt": _instants("w.created_at"),
-    "updatedAt": _instants("w.updated_at"),
+    "createdAt": _instant_operators("w.created_at"),
+    "updatedAt": _instant_operators("w.updated_at"),
 }

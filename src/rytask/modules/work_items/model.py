@@ -12,6 +12,11 @@ from rytask.platform.http import PageInfo
 from rytask.platform.ids import ProjectId, UserId
 
 Source = Literal["WEB", "SLACK", "MCP", "API"]
+DUE_SOON_NOTICE = 2
+"""People are notified of what is due within so many days: often enough not to be ignored."""
+DUE_SOON_VIEW = 7
+"""The smart view shows what is due within so many days: a week to plan."""
+
 WatchReason = Literal["ASSIGNEE", "AUTHOR", "MENTIONED", "MANUAL"]
 Action = Literal[
     "CREATED",

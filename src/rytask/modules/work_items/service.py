@@ -23,7 +23,7 @@ from rytask.modules.work_items.model import (
     Watcher,
     WorkItem,
 )
-from rytask.modules.work_items.queries import locking, reading, writing
+from rytask.modules.work_items.queries import lists, locking, reading, writing
 from rytask.modules.work_items.queries.references import resolve_references
 from rytask.modules.work_items.schemas import ItemsQuery, NewItem, NewSubtask
 from rytask.modules.work_items.updates import (
@@ -208,11 +208,11 @@ async def get(ctx: Reading, item: UUID | str) -> WorkItem:
 async def list_items(ctx: Reading, query: ItemsQuery) -> ItemPage:
     """A page of the items that the actor may see, by number unless another order is asked for."""
     keys = sorting.parse(query.sort)
-    rows = await reading.items(ctx, query, keys)
+    rows = await lists.items(ctx, query, keys)
     if not rows and query.project_id is not None:
         await projects.require(ctx, query.project_id)
     page = pages.page(rows, query.limit, lambda item: sorting.cursor(keys, item))
-    groups = None if query.group is None else await reading.groups(ctx, query, query.group)
+    groups = None if query.group is None else await lists.groups(ctx, query, query.group)
     return ItemPage(page.data, page.page_info, groups)
 
 

@@ -12,7 +12,6 @@ import msgspec
 
 from rytask.modules.projects.model import Category
 from rytask.modules.work_items.model import BulkOperation, OperationKind
-from rytask.modules.work_items.queries.fragments import visible
 from rytask.modules.work_items.rules import STEP
 from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.ids import OrgId, ProjectId, UserId

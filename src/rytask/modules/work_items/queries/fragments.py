@@ -5,9 +5,11 @@ What tells the day takes the organization, a user and the time as `$1`, `$2`, `$
 
 from typing import LiteralString
 
-from rytask.modules.work_items.filters import OVERDUE
-from rytask.platform.work import Actor
-
+# A sub-select that stands for itself is run at most once, and not at all without a due date.
+_OVERDUE: LiteralString = (
+    "CASE WHEN w.due_date IS NULL OR w.closed_at IS NOT NULL THEN false"
+    " ELSE w.due_date < (SELECT day FROM today) END"
+)
 # The day where the user is: their own zone, else the organization's.
 TODAY: LiteralString = (
     "today AS MATERIALIZED ("
@@ -20,7 +22,7 @@ TODAY: LiteralString = (
 _ROW: LiteralString = (
     "w.id, w.key, w.number, w.project_id, w.title, w.description, {status_id} AS status_id,"
     " w.priority, w.source, w.assignee_id, w.reporter_id, w.parent_id, w.estimate_value,"
-    f" w.start_date, w.end_date, w.due_date, {OVERDUE} AS overdue, w.position, w.version,"
+    f" w.start_date, w.end_date, w.due_date, {_OVERDUE} AS overdue, w.position, w.version,"
     " w.completed_at, w.created_at, w.updated_at, {label_ids} AS label_ids, w.child_count"
 )
 ROW: LiteralString = _ROW.replace("{status_id}", "w.status_id").replace(
@@ -48,12 +50,3 @@ IN_PROJECT: LiteralString = (
 MY_ROLE: LiteralString = (
     " LEFT JOIN project_members m   ON m.org_id = $1 AND m.project_id = p.id AND m.user_id = "
 )
-_MEMBER: LiteralString = (
-    "EXISTS (SELECT FROM project_members m"
-    "  WHERE m.org_id = $1 AND m.project_id = p.id AND m.user_id = $2)"
-)
-
-
-def visible(actor: Actor) -> LiteralString:
-    """Which projects `p` the actor may see."""
-    return "p.deleted_at IS NULL" if actor.is_admin else f"p.deleted_at IS NULL AND {_MEMBER}"
