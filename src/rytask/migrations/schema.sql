@@ -370,6 +370,7 @@ CREATE TABLE public.work_items (
     CONSTRAINT work_items_source_check CHECK ((source = ANY (ARRAY['WEB'::text, 'SLACK'::text, 'MCP'::text, 'API'::text])))
 )
 WITH (fillfactor='85');
+ALTER TABLE ONLY public.work_items ALTER COLUMN search SET STATISTICS 500;
 CREATE TABLE public.workspaces (
     id uuid NOT NULL,
     org_id uuid NOT NULL,
@@ -498,6 +499,7 @@ CREATE INDEX sessions_expiry ON public.sessions USING btree (expires_at);
 CREATE INDEX sessions_family ON public.sessions USING btree (family_id);
 CREATE INDEX sessions_of_user ON public.sessions USING btree (org_id, user_id);
 CREATE INDEX slack_captures_age ON public.slack_captures USING btree (created_at);
+CREATE INDEX slack_captures_response_url ON public.slack_captures USING btree (created_at) WHERE (response_url IS NOT NULL);
 CREATE UNIQUE INDEX slack_connections_org ON public.slack_connections USING btree (org_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX slack_connections_team ON public.slack_connections USING btree (team_id) WHERE (revoked_at IS NULL);
 CREATE UNIQUE INDEX statuses_name ON public.statuses USING btree (org_id, project_id, lower(name));
@@ -506,12 +508,19 @@ CREATE INDEX users_of_address ON public.users USING btree (lower(email)) WHERE (
 CREATE INDEX work_item_watchers_of_user ON public.work_item_watchers USING btree (org_id, user_id);
 CREATE INDEX work_items_assignee ON public.work_items USING btree (org_id, assignee_id, number) WHERE ((deleted_at IS NULL) AND (assignee_id IS NOT NULL));
 CREATE INDEX work_items_column ON public.work_items USING btree (org_id, project_id, status_id, "position");
-CREATE INDEX work_items_created ON public.work_items USING btree (org_id, project_id, created_at) WHERE (deleted_at IS NULL);
+CREATE INDEX work_items_created_at ON public.work_items USING btree (org_id, project_id, created_at, number) WHERE (deleted_at IS NULL);
 CREATE INDEX work_items_due ON public.work_items USING btree (org_id, due_date) WHERE ((deleted_at IS NULL) AND (closed_at IS NULL) AND (due_date IS NOT NULL));
+CREATE INDEX work_items_due_date ON public.work_items USING btree (org_id, project_id, due_date, number) WHERE ((deleted_at IS NULL) AND (due_date IS NOT NULL));
+CREATE INDEX work_items_end_date ON public.work_items USING btree (org_id, project_id, end_date, number) WHERE ((deleted_at IS NULL) AND (end_date IS NOT NULL));
+CREATE INDEX work_items_groups ON public.work_items USING btree (org_id, project_id, status_id, priority, assignee_id) WHERE (deleted_at IS NULL);
 CREATE INDEX work_items_labels ON public.work_items USING gin (label_ids);
+CREATE INDEX work_items_number ON public.work_items USING btree (org_id, number, id) WHERE (deleted_at IS NULL);
 CREATE INDEX work_items_parent ON public.work_items USING btree (org_id, parent_id) WHERE (parent_id IS NOT NULL);
+CREATE INDEX work_items_priority ON public.work_items USING btree (org_id, project_id, priority, number) WHERE (deleted_at IS NULL);
+CREATE INDEX work_items_priority_due ON public.work_items USING btree (org_id, project_id, priority, due_date, number) WHERE (deleted_at IS NULL);
 CREATE INDEX work_items_search ON public.work_items USING gin (search);
-CREATE INDEX work_items_updated ON public.work_items USING btree (org_id, project_id, updated_at) WHERE (deleted_at IS NULL);
+CREATE INDEX work_items_start_date ON public.work_items USING btree (org_id, project_id, start_date, number) WHERE ((deleted_at IS NULL) AND (start_date IS NOT NULL));
+CREATE INDEX work_items_updated_at ON public.work_items USING btree (org_id, project_id, updated_at, number) WHERE (deleted_at IS NULL);
 CREATE INDEX work_items_urgent ON public.work_items USING btree (org_id, project_id, number) WHERE ((priority = 'URGENT'::public.priority) AND (closed_at IS NULL) AND (deleted_at IS NULL));
 ALTER TABLE ONLY public.api_tokens
     ADD CONSTRAINT api_tokens_org_id_user_id_fkey FOREIGN KEY (org_id, user_id) REFERENCES public.users(org_id, id) ON DELETE CASCADE;

@@ -263,7 +263,7 @@ async def followers_of_operation(
         "  JOIN memberships m ON m.org_id = $1 AND m.user_id = persons.user_id"
         "  JOIN projects p ON p.org_id = $1 AND p.id = w.project_id AND p.deleted_at IS NULL"
         "  LEFT JOIN users actor ON actor.org_id = $1 AND actor.id = $6"
-        f" WHERE m.user_id IS DISTINCT FROM $6 AND {_SEES}"
+        f" WHERE m.user_id IS DISTINCT FROM $6 AND {MEMBER_SEES}"
         " GROUP BY m.user_id ORDER BY m.user_id",
         *_of_operation(org_id, recorded, fact),
         recorded.actor_id,

@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from rytask.modules.projects.model import Category
+from rytask.modules.projects.visibility import visible_to
 from rytask.modules.work_items.model import BulkOperation, OperationKind
 from rytask.modules.work_items.rules import STEP
 from rytask.platform.db import Reader, Tx, Where
@@ -262,7 +263,7 @@ def _visible_operations(actor: Actor) -> Where:
     if actor.is_admin:
         return Where(actor.org_id).add("b.org_id = $1")
     where = Where(actor.org_id, actor.user_id).add("b.org_id = $1")
-    return where.add("(b.project_id IS NULL OR " + visible(actor) + ")")
+    return where.add("(b.project_id IS NULL OR " + visible_to(actor) + ")")
 
 
 async def operations(

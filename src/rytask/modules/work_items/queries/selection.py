@@ -1,6 +1,6 @@
 """What a query for items asks for, as conditions whose values the planner can estimate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, LiteralString
 from uuid import UUID
@@ -40,6 +40,13 @@ _SMART: Mapping[Smart, Sequence[Test]] = {
     ],
     "overdue": [Test("dueDate", "before", OVERDUE, (Today(),))],
     "urgent": [_OPEN, Test("priority", "eq", "w.priority = 'URGENT'", ())],
+}
+# Dates that grow with the numbers, and now in their terms.
+_DATED: Mapping[str, Callable[[datetime], Any]] = {
+    "createdAt": lambda now: now,
+    "updatedAt": lambda now: now,
+    "startDate": datetime.date,
+    "endDate": datetime.date,
 }
 # Fewer than these are found by their dates and sorted; the planner would read all items by number
 # until it meets the first, as it does not know that numbers and dates grow together.
@@ -115,11 +122,12 @@ def _filter(ctx: Reading, query: ItemsQuery) -> Filter | None:
 
 
 def _is_narrow(filter: Filter, resolved: Resolved, now: datetime) -> bool:
-    for test in (*filter.required("createdAt"), *filter.required("updatedAt")):
-        if test.operator != "before":
-            since, *until = (resolved.value(value) for value in test.values)
-            if (until[0] if until else now) - since < _NARROW:
-                return True
+    for field, until in _DATED.items():
+        for test in filter.required(field):
+            if test.operator in ("after", "between"):
+                low, *high = (resolved.value(value) for value in test.values)
+                if (high[0] if high else until(now)) - low < _NARROW:
+                    return True
     return False
 
 
