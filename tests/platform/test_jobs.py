@@ -1,94 +1,25 @@
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import multiprocessing
+import multiprocessing.process
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import asyncpg
 import pytest
 import redis.asyncio as redis
 from tests.platform import sample_jobs
+from tests.platform.sample_jobs import TIMING, Lab, until
 
 from rytask.platform import jobs, outbox, relay, schedule
-from rytask.platform.db import Database
 from rytask.platform.errors import NotFound
 from rytask.platform.events import Fact, RecordedFact
-from rytask.platform.ids import OrgId, new_id
-from rytask.platform.jobs import Tools
-from rytask.platform.migrate import migrate
 from rytask.platform.reactions import on
 from rytask.platform.redis_client import RequestRedis
+from rytask.platform.timing import PRODUCTION
 from rytask.platform.work import Writing
 from rytask.platform.worker_notifier import WorkerNotifier
 
-
-@pytest.fixture(scope="session")
-async def lab_url(empty_database_url: str) -> str:
-    """A database of these tests alone: their workers run whatever is due in it."""
-    at = urlsplit(empty_database_url)
-    url = at._replace(path=f"{at.path}_jobs").geturl()
-    name = at.path[1:] + "_jobs"
-    connection = await asyncpg.connect(empty_database_url)
-    await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    await connection.execute(f"CREATE DATABASE {name}")
-    await connection.close()
-    await migrate(url)
-    connection = await asyncpg.connect(url)
-    await connection.execute("CREATE TABLE effects (what text NOT NULL)")
-    await connection.close()
-    return url
-
-
 TICK = [jobs.registered("lab.tick")]
-
-
-class Lab:
-    def __init__(self, url: str, redis_url: str, tools: Tools, org_id: OrgId) -> None:
-        self.url, self.redis_url, self.tools, self.org_id = url, redis_url, tools, org_id
-        self.database: Database = tools.work.database
-
-    def worker(self):
-        return sample_jobs.worker(self.url, self.redis_url)
-
-    async def ask(self, name: str, *args: str) -> None:
-        async with self.tools.transaction(self.org_id) as ctx:
-            for arg in args:
-                ctx.enqueue(name, arg)
-
-    async def effects(self) -> list[str]:
-        return await self.database.reader.values("SELECT what FROM effects ORDER BY what")
-
-    async def jobs(self, **wanted: object) -> list[outbox.Job]:
-        return await outbox.jobs(self.database.reader, limit=1000, **wanted)  # type: ignore[arg-type]
-
-    async def sql(self, statement: str, *args: object) -> int:
-        async with self.database.transaction() as tx:
-            return await tx.execute(statement, *args)  # type: ignore[arg-type]
-
-    async def none_left(self) -> bool:
-        return not await self.jobs()
-
-
-@pytest.fixture
-async def it(lab_url: str, redis_url: str) -> AsyncIterator[Lab]:
-    async with sample_jobs.opened(lab_url, lambda: None) as tools:
-        org_id = OrgId(new_id())
-        async with tools.work.database.transaction() as tx:
-            await tx.execute("TRUNCATE effects, jobs, schedules")
-            await tx.execute(
-                "INSERT INTO organizations (id, name, slug) VALUES ($1, 'Lab', $2)",
-                org_id,
-                org_id.hex,
-            )
-        yield Lab(lab_url, redis_url, tools, org_id)
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for a condition, for a minute at most."""
-    async with asyncio.timeout(60):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 def numbered(count: int) -> list[str]:
@@ -203,7 +134,7 @@ async def test_a_job_that_runs_longer_than_its_lease_is_not_taken_away(it: Lab) 
     async with it.worker(), it.worker():
         await it.ask("lab.wait", "long")
         await sample_jobs.started["long"].wait()
-        await asyncio.sleep(outbox.LEASE.total_seconds() + 2)
+        await asyncio.sleep(TIMING.lease * 1.5)
         [job] = await it.jobs()
         assert (job.state, job.attempts) == ("running", 1)
         sample_jobs.gates["long"].set()
@@ -270,7 +201,7 @@ async def test_a_job_that_gets_no_connection_waits_and_is_tried_again(it: Lab) -
     name = urlsplit(it.url).path[1:]
     ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     before = await it.database.reader.value(ours)
-    async with it.worker():
+    async with it.worker(PRODUCTION):
 
         async def relay_has_looked() -> bool:
             return await it.database.reader.value(ours) > before
@@ -282,7 +213,7 @@ async def test_a_job_that_gets_no_connection_waits_and_is_tried_again(it: Lab) -
         await it.sql(f"ALTER DATABASE {name} CONNECTION LIMIT 1")
         try:
             await it.ask("lab.write", "x")
-            async with asyncio.timeout(outbox.LEASE.total_seconds() / 2):
+            async with asyncio.timeout(PRODUCTION.lease / 2):
                 await until(waits_with_its_reason)
         finally:
             await it.sql(f"ALTER DATABASE {name} CONNECTION LIMIT -1")
@@ -303,7 +234,7 @@ async def test_jobs_wait_while_redis_is_away_and_complete_when_it_is_back(it: La
         await until(begun)
         await line.cut()
         await it.ask("lab.write", "meanwhile")
-        await asyncio.sleep(3)
+        await asyncio.sleep(TIMING.lease * 1.5)
         await line.connect()
         await until(it.none_left)
     await line.cut()
@@ -316,7 +247,7 @@ async def test_a_worker_starts_without_redis_and_stops_without_it(it: Lab) -> No
     await line.cut()
     async with sample_jobs.worker(it.url, line.url):
         await it.ask("lab.write", "x")
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(TIMING.poll_interval * 1.5)
         await line.connect()
         await until(it.none_left)
         await line.cut()
@@ -324,30 +255,33 @@ async def test_a_worker_starts_without_redis_and_stops_without_it(it: Lab) -> No
 
 
 async def test_workers_killed_again_and_again_lose_nothing_and_double_nothing(it: Lab) -> None:
-    async def start() -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.platform.sample_jobs", it.url, it.redis_url
-        )
+    processes = multiprocessing.get_context("forkserver")  # imports once, not for each worker
+    processes.set_forkserver_preload(["tests.platform.sample_jobs"])
 
-    processes = [await start(), await start()]
+    def start() -> multiprocessing.process.BaseProcess:
+        process = processes.Process(target=sample_jobs.run, args=(it.url, it.redis_url))
+        process.start()
+        return process
+
+    workers = [start(), start()]
     try:
-        await it.ask("lab.write_slowly", *numbered(60))
+        await it.ask("lab.write_slowly", *numbered(200))
 
         async def begun() -> bool:
             return bool(await it.effects())
 
         await until(begun)
         for kill in range(5):
-            processes[kill % 2].kill()
-            await processes[kill % 2].wait()
-            processes[kill % 2] = await start()
-            await asyncio.sleep(1)
+            workers[kill % 2].kill()
+            workers[kill % 2].join()
+            workers[kill % 2] = start()
+            await asyncio.sleep(0.5)
         await until(it.none_left)
     finally:
-        for process in processes:
-            process.kill()
-            await process.wait()
-    assert await it.effects() == numbered(60)
+        for worker in workers:
+            worker.kill()
+            worker.join()
+    assert await it.effects() == numbered(200)
 
 
 async def test_a_stopped_worker_ends_what_runs_and_gives_back_the_rest(it: Lab) -> None:
@@ -357,7 +291,7 @@ async def test_a_stopped_worker_ends_what_runs_and_gives_back_the_rest(it: Lab) 
             await it.ask("lab.wait", "held")
             await sample_jobs.started["held"].wait()
             await it.ask("lab.write_slowly", *numbered(60))
-            asyncio.get_running_loop().call_later(1.0, sample_jobs.gates["held"].set)
+            asyncio.get_running_loop().call_later(0.5, sample_jobs.gates["held"].set)
         assert "held" in await it.effects()
         assert {j.attempts for j in await it.jobs()} <= {0}
         assert not await it.jobs(state="running")

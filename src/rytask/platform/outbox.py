@@ -7,7 +7,7 @@ committed, before the run, so that a job that kills its process is bounded too.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal, LiteralString
 
 import msgspec
@@ -15,9 +15,9 @@ import msgspec
 from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.errors import NotFound
 from rytask.platform.ids import OrgId
+from rytask.platform.timing import PRODUCTION
 
 State = Literal["waiting", "queued", "running", "dead"]
-LEASE = timedelta(seconds=10)
 
 INSERT: LiteralString = "INSERT INTO jobs (org_id, name, arg, max_attempts)"
 """For a statement that asks for jobs itself, where a unit of work would cost too much."""
@@ -43,7 +43,9 @@ class LeasedJob(msgspec.Struct, frozen=True):
     max_attempts: int
 
 
-async def take_due(tx: Tx, names: Sequence[str], limit: int) -> list[QueuedJob]:
+async def take_due(
+    tx: Tx, names: Sequence[str], limit: int, *, lease: float = PRODUCTION.lease
+) -> list[QueuedJob]:
     """Lease what is due under these names, at most `limit` rows of each, so none starves another.
 
     Jobs that this version does not know are left to one that does.
@@ -55,7 +57,7 @@ async def take_due(tx: Tx, names: Sequence[str], limit: int) -> list[QueuedJob]:
         "    SELECT id FROM jobs"
         "     WHERE jobs.name = n.name AND state <> 'dead' AND due_at <= now()"
         "     ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) AS j)"
-        " UPDATE jobs SET due_at = now() + $3::interval,"
+        " UPDATE jobs SET due_at = now() + make_interval(secs => $3::float8),"
         "   state = CASE WHEN attempts < max_attempts THEN 'queued' ELSE 'dead' END,"
         "   last_error = CASE WHEN attempts < max_attempts THEN last_error"
         "                     ELSE coalesce(last_error, 'its worker died while running it') END"
@@ -63,33 +65,41 @@ async def take_due(tx: Tx, names: Sequence[str], limit: int) -> list[QueuedJob]:
         " RETURNING jobs.id, jobs.name, jobs.attempts, jobs.state",
         names,
         limit,
-        LEASE,
+        lease,
     )
 
 
-async def claim(tx: Tx, ids: Sequence[int], names: Sequence[str]) -> list[LeasedJob]:
+async def claim(
+    tx: Tx, ids: Sequence[int], names: Sequence[str], *, lease: float = PRODUCTION.lease
+) -> list[LeasedJob]:
     """Claim pushed rows in order to run them; those that somebody else holds are left out."""
     return await tx.all(
         LeasedJob,
-        "UPDATE jobs SET state = 'running', attempts = attempts + 1, due_at = now() + $3::interval"
+        "UPDATE jobs SET state = 'running', attempts = attempts + 1,"
+        "   due_at = now() + make_interval(secs => $3::float8)"
         " WHERE id = ANY (ARRAY("
         "   SELECT id FROM jobs WHERE id = ANY ($1::bigint[]) AND state = 'queued'"
         "      AND name = ANY ($2::text[]) ORDER BY id FOR UPDATE SKIP LOCKED))"
         " RETURNING id, org_id, name, arg, attempts, max_attempts",
         ids,
         names,
-        LEASE,
+        lease,
     )
 
 
-async def extend_leases(tx: Tx, ids: Sequence[int]) -> None:
-    """Extend the leases of running rows. A row that is locked is in its last transaction."""
+async def extend_leases(
+    tx: Tx, leased: Iterable[LeasedJob], *, lease: float = PRODUCTION.lease
+) -> None:
+    """Extend the leases that are still held. A row that is locked is in its last transaction."""
+    ids, attempts = _ids_and_attempts(leased)
     await tx.execute(
-        "UPDATE jobs SET due_at = now() + $2::interval WHERE id = ANY (ARRAY("
-        "  SELECT id FROM jobs WHERE id = ANY ($1::bigint[]) AND state = 'running'"
-        "   ORDER BY id FOR UPDATE SKIP LOCKED))",
+        "UPDATE jobs SET due_at = now() + make_interval(secs => $3::float8) WHERE id = ANY (ARRAY("
+        "  SELECT jobs.id FROM jobs"
+        "    JOIN unnest($1::bigint[], $2::int[]) AS held (id, attempts) USING (id, attempts)"
+        "   WHERE state = 'running' ORDER BY jobs.id FOR UPDATE OF jobs SKIP LOCKED))",
         ids,
-        LEASE,
+        attempts,
+        lease,
     )
 
 
@@ -123,16 +133,21 @@ async def fail(tx: Tx, job: LeasedJob, error: str, *, after: float | None = None
 
 async def release(tx: Tx, leased: Iterable[QueuedJob | LeasedJob]) -> None:
     """Return rows that were not run, or not to the end: due at once, no attempt counted."""
-    rows = [(row.id, row.attempts) for row in leased]
+    ids, attempts = _ids_and_attempts(leased)
     await tx.execute(
         "UPDATE jobs SET state = 'waiting', due_at = now(),"
         "   attempts = jobs.attempts - (state = 'running')::int"
         "  FROM unnest($1::bigint[], $2::int[]) AS held (id, attempts)"
         " WHERE jobs.id = held.id AND jobs.attempts = held.attempts"
         "   AND state IN ('queued', 'running')",
-        [job_id for job_id, _ in rows],
-        [attempts for _, attempts in rows],
+        ids,
+        attempts,
     )
+
+
+def _ids_and_attempts(leased: Iterable[QueuedJob | LeasedJob]) -> tuple[list[int], list[int]]:
+    rows = list(leased)
+    return [row.id for row in rows], [row.attempts for row in rows]
 
 
 class Job(msgspec.Struct, frozen=True, rename="camel"):

@@ -17,6 +17,7 @@ from prometheus_client import Counter
 from rytask.platform.errors import Unavailable
 from rytask.platform.ids import new_id
 from rytask.platform.jobs import Queue
+from rytask.platform.timing import PRODUCTION, WorkerTiming
 from rytask.platform.worker_notifier import REDIS_ERRORS, connect
 
 log = structlog.get_logger(__name__)
@@ -27,17 +28,12 @@ _events = Counter(
     ["queue", "event"],
 )
 _Worker: Any = bullmq.Worker  # its hints ask for a Future where a coroutine is meant
-_BLOCK_SECONDS = 5
 # Batches at a time. Jobs of one project wait for each other's numbers, so more would only hold
 # connections; calls wait for somebody else.
 _CONCURRENCY: dict[Queue, int] = {"work": 3, "calls": 10}
 _CONSUMER: dict[str, Any] = {
     "autorun": False,
-    "drainDelay": _BLOCK_SECONDS,
-    "lockDuration": 10_000,
-    "stalledInterval": 5_000,
     "maxStalledCount": 1000,
-    "runRetryDelay": 1_000,
     "removeOnComplete": {"age": 86_400, "count": 1_000},
     "removeOnFail": {"age": 1_209_600, "count": 10_000},
 }
@@ -95,9 +91,14 @@ class Consumer:
     """Takes batches from one queue, several at a time, and gives each to `run`."""
 
     def __init__(
-        self, url: str, queue: Queue, run: Callable[[Sequence[int]], Awaitable[None]]
+        self,
+        url: str,
+        queue: Queue,
+        run: Callable[[Sequence[int]], Awaitable[None]],
+        timing: WorkerTiming = PRODUCTION,
     ) -> None:
         self._url = url
+        self._timing = timing
         self._queue: Queue = queue
         self._run = run
         self._closing = False
@@ -114,7 +115,7 @@ class Consumer:
                 if not isinstance(end, REDIS_ERRORS):
                     log.error("queue.consumer_ended", queue=self._queue, why=repr(end))
                 await self._shut(within=0.0)
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(self._timing.queue_retry_delay)
 
     async def close(self, *, within: float) -> None:
         """Take no more batches, and give those in hand so many seconds to end."""
@@ -127,13 +128,17 @@ class Consumer:
             self._take,
             {
                 **_CONSUMER,
+                "drainDelay": self._timing.queue_block,
+                "lockDuration": round(self._timing.queue_lock * 1000),
+                "stalledInterval": round(self._timing.queue_stalled_interval * 1000),
+                "runRetryDelay": round(self._timing.queue_retry_delay * 1000),
                 "concurrency": _CONCURRENCY[self._queue],
                 "connection": connect(self._url, timeout=2.0),
             },
         )
         # A read that blocks outlives the time-out of every other command.
         worker.backend.blocking_connection = RedisConnection(
-            connect(self._url, timeout=_BLOCK_SECONDS + 3.0)
+            connect(self._url, timeout=self._timing.queue_block + 3.0)
         )
         for event in ("error", "failed", "stalled", "lockRenewalFailed"):
             worker.on(event, self._watch(event))

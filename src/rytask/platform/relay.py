@@ -18,11 +18,11 @@ from rytask.platform import jobs, outbox, schedule
 from rytask.platform.db import Database, Tx
 from rytask.platform.errors import Unavailable
 from rytask.platform.queue import Queues
+from rytask.platform.timing import PRODUCTION, WorkerTiming
 
 log = structlog.get_logger(__name__)
 
 _pushed = Counter("rytask_jobs_pushed_total", "Jobs pushed to the queue", ["queue"])
-_POLL_INTERVAL = 1.0
 _MIN_PAUSE = 0.01  # between two looks: under load, jobs that come meanwhile make a batch
 _FULL_QUEUE_PAUSE = 0.05
 _LIMIT_PER_NAME = 200
@@ -33,8 +33,15 @@ _MAX_DEPTH: dict[jobs.Queue, int] = {"work": 40, "calls": 10}  # batches
 class Relay:
     """Looks for due jobs each second, and whenever `wake` is set."""
 
-    def __init__(self, database: Database, queues: Queues, wake: asyncio.Event) -> None:
+    def __init__(
+        self,
+        database: Database,
+        queues: Queues,
+        wake: asyncio.Event,
+        timing: WorkerTiming = PRODUCTION,
+    ) -> None:
         self._database, self._queues, self._wake = database, queues, wake
+        self._timing = timing
         self._names = {queue: jobs.names(queue) for queue in _MAX_DEPTH}
         self._schedules = jobs.scheduled()
         self._registered = False
@@ -54,11 +61,11 @@ class Relay:
                 if not self._unavailable:
                     log.warning("relay.paused", why=error.message)
                 self._unavailable = True
-                await asyncio.sleep(_POLL_INTERVAL)
+                await asyncio.sleep(self._timing.poll_interval)
                 continue
             except Exception:
                 log.exception("relay.failed")
-                await asyncio.sleep(_POLL_INTERVAL)
+                await asyncio.sleep(self._timing.poll_interval)
                 continue
             await asyncio.sleep(_MIN_PAUSE)
             with suppress(TimeoutError):
@@ -76,7 +83,7 @@ class Relay:
         names = [name for queue in open_ for name in self._names[queue]]
         async with self._database.transaction(asynchronous_commit=True) as tx:
             await self._fire_schedules(tx)
-            taken = await outbox.take_due(tx, names, _LIMIT_PER_NAME)
+            taken = await outbox.take_due(tx, names, _LIMIT_PER_NAME, lease=self._timing.lease)
         due = []
         for row in taken:
             if row.state == "dead":
@@ -86,7 +93,7 @@ class Relay:
         await self._push(due)
         if any(count == _LIMIT_PER_NAME for count in Counted(row.name for row in taken).values()):
             return 0.0
-        return _POLL_INTERVAL if len(open_) == len(_MAX_DEPTH) else _FULL_QUEUE_PAUSE
+        return self._timing.poll_interval if len(open_) == len(_MAX_DEPTH) else _FULL_QUEUE_PAUSE
 
     async def _fire_schedules(self, tx: Tx) -> None:
         if not self._registered:

@@ -17,6 +17,7 @@ from rytask.platform import jobs, outbox
 from rytask.platform.errors import Unavailable
 from rytask.platform.queue import Consumer, Queues
 from rytask.platform.relay import Relay
+from rytask.platform.timing import PRODUCTION, WorkerTiming
 from rytask.platform.worker_notifier import listen
 
 log = structlog.get_logger(__name__)
@@ -25,14 +26,15 @@ _runs = Counter("rytask_job_runs_total", "Runs of jobs by outcome", ["name", "ou
 _seconds = Histogram(
     "rytask_job_seconds", "How long a run of a job, or of several, takes", ["name"]
 )
-_HEARTBEAT = 3.0
-_JOB_TIMEOUT = 60.0  # seconds; a job that hangs must not hold its place for ever
-_DRAIN_TIMEOUT = 8.0
-_SETTLE_DELAYS = (0.0, 0.2, 1.0)  # seconds before each try to write down that a job failed
 
 
 async def run_worker(
-    tools: jobs.Tools, redis_url: str, *, wake: asyncio.Event, stop: asyncio.Event
+    tools: jobs.Tools,
+    redis_url: str,
+    *,
+    wake: asyncio.Event,
+    stop: asyncio.Event,
+    timing: WorkerTiming = PRODUCTION,
 ) -> None:
     """Relay and run jobs until `stop` is set, then drain within ten seconds.
 
@@ -40,11 +42,11 @@ async def run_worker(
     (`Work(notify_workers=…)`).
     """
     queues = Queues(redis_url)
-    relay = Relay(tools.work.database, queues, wake)
-    runner = Runner(tools)
+    relay = Relay(tools.work.database, queues, wake, timing)
+    runner = Runner(tools, timing)
     consumers = [
-        Consumer(redis_url, "work", runner.one_by_one),
-        Consumer(redis_url, "calls", runner.together),
+        Consumer(redis_url, "work", runner.one_by_one, timing),
+        Consumer(redis_url, "calls", runner.together, timing),
     ]
     listening = asyncio.create_task(listen(redis_url, wake.set))
     stopping = asyncio.create_task(stop.wait())
@@ -60,8 +62,8 @@ async def run_worker(
         relay.stop()
         runner.stop()
         await asyncio.gather(
-            runner.drain(within=_DRAIN_TIMEOUT),
-            *(c.close(within=_DRAIN_TIMEOUT + 1) for c in consumers),
+            runner.drain(within=timing.drain_timeout),
+            *(c.close(within=timing.drain_timeout + 1) for c in consumers),
         )
         ends = await asyncio.gather(stopping, listening, *working, return_exceptions=True)
         await queues.close()
@@ -73,8 +75,8 @@ async def run_worker(
 class Runner:
     """Runs claimed rows, and keeps their leases while it does."""
 
-    def __init__(self, tools: jobs.Tools) -> None:
-        self._tools = tools
+    def __init__(self, tools: jobs.Tools, timing: WorkerTiming = PRODUCTION) -> None:
+        self._tools, self._timing = tools, timing
         self._names = jobs.names()
         self._running: dict[int, outbox.LeasedJob] = {}
         self._batches: set[asyncio.Task[None]] = set()
@@ -93,14 +95,16 @@ class Runner:
         """Extend the leases of what is held, until all is drained."""
         while not self._drained.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(_HEARTBEAT):
+                async with asyncio.timeout(self._timing.heartbeat):
                     await self._drained.wait()
             if self._running:
                 try:
                     async with self._tools.work.database.transaction(
                         asynchronous_commit=True
                     ) as tx:
-                        await outbox.extend_leases(tx, list(self._running))
+                        await outbox.extend_leases(
+                            tx, self._running.values(), lease=self._timing.lease
+                        )
                 except Exception as error:
                     log.warning("jobs.leases_not_kept", why=_text(error))
 
@@ -131,7 +135,7 @@ class Runner:
         self, ids: Sequence[int], run: Callable[[Sequence[outbox.LeasedJob]], Awaitable[None]]
     ) -> None:
         async with self._tools.work.database.transaction(asynchronous_commit=True) as tx:
-            rows = await outbox.claim(tx, ids, self._names)
+            rows = await outbox.claim(tx, ids, self._names, lease=self._timing.lease)
         self._running.update((row.id, row) for row in rows)
         try:
             await run(rows)
@@ -162,7 +166,7 @@ class Runner:
             return rows
         started = perf_counter()
         try:
-            async with asyncio.timeout(_JOB_TIMEOUT):
+            async with asyncio.timeout(self._timing.job_timeout):
                 await run_all(self._tools, rows)
         except Exception as error:
             log.info("jobs.one_by_one", name=name, jobs=len(rows), why=_text(error))
@@ -183,7 +187,7 @@ class Runner:
     async def _run(self, row: outbox.LeasedJob) -> None:
         started = perf_counter()
         try:
-            async with asyncio.timeout(_JOB_TIMEOUT):
+            async with asyncio.timeout(self._timing.job_timeout):
                 await jobs.registered(row.name).run(self._tools, row)
         except Exception as error:
             await self._fail(row, error)
@@ -207,7 +211,7 @@ class Runner:
         )
         after = error.after if isinstance(error, jobs.TryAgain) else None
         why = ""
-        for pause in _SETTLE_DELAYS:
+        for pause in self._timing.settle_delays:
             await asyncio.sleep(pause)
             try:
                 # By a connection that the claim has left, where PostgreSQL lets no more in.
