@@ -97,6 +97,12 @@ async def wait(tools: jobs.Tools, org_id: OrgId, what: str) -> None:
     await call(tools, org_id, what)
 
 
+@jobs.job("lab.wait_and_break", attempts=25)
+async def wait_and_break(tools: jobs.Tools, org_id: OrgId, what: str) -> None:
+    await wait(tools, org_id, what)
+    raise ValueError("it is broken")
+
+
 @jobs.every(timedelta(days=7), "lab.tick")
 async def tick(tools: jobs.Tools) -> None:
     async with tools.work.database.transaction() as tx:
