@@ -484,13 +484,16 @@ CREATE INDEX events_of_item ON public.events USING btree (org_id, COALESCE(item_
 CREATE INDEX idempotency_keys_age ON public.idempotency_keys USING btree (created_at);
 CREATE INDEX invitations_of_org ON public.invitations USING btree (org_id);
 CREATE INDEX jobs_dead ON public.jobs USING btree (id) WHERE (state = 'dead'::text);
+CREATE INDEX jobs_dead_age ON public.jobs USING btree (due_at) WHERE (state = 'dead'::text);
 CREATE INDEX jobs_due ON public.jobs USING btree (name, due_at) WHERE (state <> 'dead'::text);
 CREATE INDEX jobs_of_org ON public.jobs USING btree (org_id);
 CREATE UNIQUE INDEX labels_name ON public.labels USING btree (org_id, workspace_id, lower(name));
 CREATE INDEX notifications_due ON public.notifications USING btree (org_id, entity_id) WHERE ((read_at IS NULL) AND (archived_at IS NULL) AND (type = ANY (ARRAY['DUE_SOON'::text, 'OVERDUE'::text])));
 CREATE INDEX notifications_inbox ON public.notifications USING btree (org_id, recipient_id, created_at, id);
 CREATE INDEX notifications_project ON public.notifications USING btree (org_id, project_id);
+CREATE INDEX notifications_seen_age ON public.notifications USING btree (created_at) WHERE ((read_at IS NOT NULL) OR (archived_at IS NOT NULL));
 CREATE INDEX notifications_unread ON public.notifications USING btree (org_id, recipient_id, created_at, id) WHERE ((read_at IS NULL) AND (archived_at IS NULL));
+CREATE INDEX notifications_unseen_age ON public.notifications USING btree (created_at) WHERE ((read_at IS NULL) AND (archived_at IS NULL));
 CREATE INDEX one_time_tokens_of_user ON public.one_time_tokens USING btree (org_id, user_id);
 CREATE INDEX project_members_of_user ON public.project_members USING btree (org_id, user_id);
 CREATE UNIQUE INDEX projects_key_prefix ON public.projects USING btree (org_id, key_prefix) WHERE (deleted_at IS NULL);
@@ -520,6 +523,7 @@ CREATE INDEX work_items_priority ON public.work_items USING btree (org_id, proje
 CREATE INDEX work_items_priority_due ON public.work_items USING btree (org_id, project_id, priority, due_date, number) WHERE (deleted_at IS NULL);
 CREATE INDEX work_items_search ON public.work_items USING gin (search);
 CREATE INDEX work_items_start_date ON public.work_items USING btree (org_id, project_id, start_date, number) WHERE ((deleted_at IS NULL) AND (start_date IS NOT NULL));
+CREATE INDEX work_items_trash ON public.work_items USING btree (org_id, deleted_at) WHERE (deleted_at IS NOT NULL);
 CREATE INDEX work_items_updated_at ON public.work_items USING btree (org_id, project_id, updated_at, number) WHERE (deleted_at IS NULL);
 CREATE INDEX work_items_urgent ON public.work_items USING btree (org_id, project_id, number) WHERE ((priority = 'URGENT'::public.priority) AND (closed_at IS NULL) AND (deleted_at IS NULL));
 ALTER TABLE ONLY public.api_tokens

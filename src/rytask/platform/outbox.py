@@ -15,6 +15,7 @@ import msgspec
 from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.errors import NotFound
 from rytask.platform.ids import OrgId
+from rytask.platform.pruning import BATCH
 from rytask.platform.timing import PRODUCTION
 
 State = Literal["waiting", "queued", "running", "dead"]
@@ -232,6 +233,16 @@ async def retry_dead(tx: Tx, name: str | None = None) -> int:
     if name is None:
         return await tx.execute(f"{_RETRY} WHERE state = 'dead'")
     return await tx.execute(f"{_RETRY} WHERE state = 'dead' AND name = $1", name)
+
+
+async def purge_dead(tx: Tx, older_than: datetime) -> int:
+    """Delete a batch of jobs that failed for good before; how many."""
+    return await tx.execute(
+        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs"
+        "   WHERE state = 'dead' AND due_at < $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        older_than,
+        BATCH,
+    )
 
 
 async def counts(db: Reader) -> list[Count]:

@@ -30,6 +30,10 @@ def _seconds(description: str, most: int) -> Meta:
     return Meta(ge=1, le=most, description=description)
 
 
+def _days(description: str, least: int) -> Meta:
+    return Meta(ge=least, le=36_500, description=f"Days until {description}")
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What can be configured, and what it means."""
 
@@ -188,6 +192,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
 
+    retention_trash_days: Annotated[
+        int, _days("an item in the trash is erased, with what hangs on it", 1)
+    ] = 30
+    retention_read_notification_days: Annotated[
+        int, _days("a notification that was read or archived is deleted", 30)
+    ] = 90
+    retention_unread_notification_days: Annotated[
+        int, _days("a notification that nobody has read is deleted", 30)
+    ] = 365
+    retention_dead_job_days: Annotated[int, _days("a job that failed for good is deleted", 1)] = 30
+
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="What is logged")
     ] = "INFO"
@@ -249,7 +264,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _HINTS: dict[str, Any] = get_type_hints(Settings, include_extras=True)
-_FAMILIES = ("SLACK_", "THROTTLE_", "AUTH_THROTTLE_", "LOGIN_", "JWT_", "ARGON2_", "SMTP_", "MAIL_")
+_FAMILIES = (
+    "SLACK_",
+    "THROTTLE_",
+    "AUTH_THROTTLE_",
+    "LOGIN_",
+    "JWT_",
+    "ARGON2_",
+    "SMTP_",
+    "MAIL_",
+    "RETENTION_",
+)
 _SECTIONS = {
     "database_url": "Engines",
     "host": "Web",
@@ -257,6 +282,7 @@ _SECTIONS = {
     "throttle_window_seconds": "Limits",
     "slack_client_id": "Slack",
     "smtp_url": "Mail",
+    "retention_trash_days": "Retention",
     "log_level": "Operation",
 }
 

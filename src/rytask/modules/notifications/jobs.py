@@ -1,4 +1,4 @@
-"""The scan that tells people what is due, in the morning of each one's own zone."""
+"""The scan that tells people what is due, in the morning of each one's own zone; and pruning."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -6,6 +6,7 @@ from uuid import UUID
 from rytask.modules.notifications import queries, rules
 from rytask.modules.notifications.model import ItemPayload, Notice
 from rytask.platform.jobs import Tools, every, transactional
+from rytask.platform.pruning import prune
 from rytask.platform.work import Writing
 
 _PERSONS = 100
@@ -54,3 +55,13 @@ def _notice(due: queries.Due) -> Notice:
         ),
         key=due.notice_key,
     )
+
+
+@every(timedelta(hours=1), "notifications.purge")
+async def purge(tools: Tools) -> None:
+    """Delete notifications that are older than the settings keep them."""
+    now, settings = tools.work.clock(), tools.settings
+    seen = now - timedelta(days=settings.retention_read_notification_days)
+    unseen = now - timedelta(days=settings.retention_unread_notification_days)
+    await prune(tools.work.database, lambda tx: queries.purge(tx, seen, seen=True))
+    await prune(tools.work.database, lambda tx: queries.purge(tx, unseen, seen=False))

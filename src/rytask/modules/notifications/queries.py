@@ -20,6 +20,7 @@ from rytask.modules.work_items.model import DUE_SOON_NOTICE
 from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.events import RecordedFact
 from rytask.platform.ids import OrgId, ProjectId, UserId, new_id
+from rytask.platform.pruning import BATCH
 from rytask.platform.work import Actor
 
 _NOTIFICATION: LiteralString = (
@@ -282,6 +283,22 @@ async def archive_stale_due_of_operation(
         "    AND w.org_id = $1 AND w.id = c.item_id AND w.closed_at IS NOT NULL",
         *_of_operation(org_id, recorded, fact),
         now,
+    )
+
+
+async def purge(tx: Tx, older_than: datetime, *, seen: bool) -> int:
+    """Delete a batch of every organization's notifications, seen (read or archived) or unseen."""
+    which: LiteralString = (
+        "(read_at IS NOT NULL OR archived_at IS NOT NULL)"
+        if seen
+        else "read_at IS NULL AND archived_at IS NULL"
+    )
+    return await tx.execute(
+        "DELETE FROM notifications WHERE id IN (SELECT id FROM notifications"
+        f"   WHERE {which} AND created_at < $1"
+        "   ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        older_than,
+        BATCH,
     )
 
 

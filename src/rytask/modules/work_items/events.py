@@ -148,6 +148,12 @@ class ItemRestored(ItemFact, frozen=True, kw_only=True):
     kind: ClassVar[str] = "item.restored"
 
 
+class ItemErased(ItemFact, frozen=True, kw_only=True):
+    """Was in the trash for too long: the item is gone for good, its facts stay."""
+
+    kind: ClassVar[str] = "item.erased"
+
+
 class SubtaskAdded(ItemFact, frozen=True, kw_only=True):
     """The subject is the parent; `key` and `title` are the sub-task's."""
 
