@@ -10,6 +10,7 @@ from rytask.modules.identity.queries import credentials
 from rytask.platform.ids import OrgId
 from rytask.platform.jobs import Tools, every, installation_job, job
 from rytask.platform.link_mail import LinkMail, send_link_mail
+from rytask.platform.pruning import prune
 
 _MAX_ACCOUNTS = 3
 
@@ -58,5 +59,5 @@ async def send_link(tools: Tools, org_id: OrgId, link_id: UUID) -> None:
 @every(timedelta(hours=1), "identity.purge")
 async def purge(tools: Tools) -> None:
     """Delete sessions, links and counts that no one can use any more."""
-    async with tools.work.database.transaction() as tx:
-        await credentials.purge(tx, tools.work.clock())
+    now = tools.work.clock()
+    await prune(tools.work.database, lambda tx: credentials.purge(tx, now))

@@ -8,6 +8,7 @@ from rytask.modules.orgs.model import InviteId
 from rytask.platform.ids import OrgId
 from rytask.platform.jobs import Tools, every, job
 from rytask.platform.link_mail import LinkMail, send_link_mail
+from rytask.platform.pruning import prune
 
 
 @job("orgs.send_invite", attempts=10)
@@ -35,5 +36,5 @@ async def send_invite(tools: Tools, org_id: OrgId, invite_id: UUID) -> None:
 @every(timedelta(days=1), "orgs.purge")
 async def purge(tools: Tools) -> None:
     """Delete invitations that lapsed a month ago."""
-    async with tools.work.database.transaction() as tx:
-        await queries.purge_invites(tx, tools.work.clock())
+    now = tools.work.clock()
+    await prune(tools.work.database, lambda tx: queries.purge_invites(tx, now))

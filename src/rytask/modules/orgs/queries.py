@@ -16,6 +16,7 @@ from rytask.modules.orgs.model import (
 )
 from rytask.platform.db import Reader, Tx
 from rytask.platform.ids import OrgId, UserId
+from rytask.platform.pruning import BATCH
 from rytask.platform.work import OrgRole
 
 
@@ -252,6 +253,11 @@ async def revoke_invites_of(
     )
 
 
-async def purge_invites(tx: Tx, now: datetime) -> None:
-    """Delete what lapsed 30 days ago or more, of every organization."""
-    await tx.execute("DELETE FROM invitations WHERE expires_at < $1", now - timedelta(days=30))
+async def purge_invites(tx: Tx, now: datetime) -> int:
+    """Delete a batch of what lapsed 30 days ago or more, of every organization; how many."""
+    return await tx.execute(
+        "DELETE FROM invitations WHERE id IN (SELECT id FROM invitations"
+        "   WHERE expires_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        now - timedelta(days=30),
+        BATCH,
+    )

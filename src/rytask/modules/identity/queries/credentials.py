@@ -25,6 +25,7 @@ from rytask.modules.identity.model import (
 from rytask.platform import outbox
 from rytask.platform.db import Reader, Tx, Where
 from rytask.platform.ids import OrgId, UserId, new_id
+from rytask.platform.pruning import BATCH
 
 
 async def accounts_of(
@@ -352,13 +353,28 @@ async def addressees(db: Reader, email: str, limit: int) -> list[Addressee]:
     )
 
 
-async def purge(tx: Tx, now: datetime) -> None:
-    """Delete what no one can use any more, of every organization."""
-    before = now - timedelta(hours=2)
-    await tx.execute("DELETE FROM sessions WHERE expires_at < $1", before)
-    await tx.execute("DELETE FROM one_time_tokens WHERE expires_at < $1", before)
-    await tx.execute("DELETE FROM revocations WHERE at < $1", before)
-    await tx.execute(
-        "DELETE FROM login_failures WHERE coalesce(locked_until, first_at) < $1",
-        now - timedelta(days=1),
+async def purge(tx: Tx, now: datetime) -> int:
+    """Delete a batch of what no one can use any more, of every organization; how many."""
+    expired, counted = now - timedelta(hours=2), now - timedelta(days=1)
+    purges: list[tuple[LiteralString, datetime]] = [
+        ("sessions WHERE ctid = ANY (ARRAY(SELECT ctid FROM sessions WHERE expires_at", expired),
+        (
+            "one_time_tokens WHERE ctid = ANY (ARRAY(SELECT ctid FROM one_time_tokens"
+            " WHERE expires_at",
+            expired,
+        ),
+        ("revocations WHERE ctid = ANY (ARRAY(SELECT ctid FROM revocations WHERE at", expired),
+        (
+            "login_failures WHERE ctid = ANY (ARRAY(SELECT ctid FROM login_failures"
+            " WHERE coalesce(locked_until, first_at)",
+            counted,
+        ),
+    ]
+    return sum(
+        [
+            await tx.execute(
+                f"DELETE FROM {which} < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))", before, BATCH
+            )
+            for which, before in purges
+        ]
     )
