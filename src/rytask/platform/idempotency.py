@@ -176,9 +176,9 @@ class Replays:
 async def purge(tx: Tx, older_than: datetime) -> int:
     """Delete one batch of old answers; how many. Call it again, in a new transaction, until 0."""
     return await tx.execute(
-        "DELETE FROM idempotency_keys WHERE ctid IN"
-        " (SELECT ctid FROM idempotency_keys WHERE created_at < $1"
-        "   ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY("
+        "  SELECT ctid FROM idempotency_keys WHERE created_at < $1"
+        "   ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
         older_than,
         PURGE_BATCH,
     )

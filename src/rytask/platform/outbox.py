@@ -238,8 +238,8 @@ async def retry_dead(tx: Tx, name: str | None = None) -> int:
 async def purge_dead(tx: Tx, older_than: datetime) -> int:
     """Delete a batch of jobs that failed for good before; how many."""
     return await tx.execute(
-        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs"
-        "   WHERE state = 'dead' AND due_at < $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM jobs WHERE ctid = ANY (ARRAY(SELECT ctid FROM jobs"
+        "   WHERE state = 'dead' AND due_at < $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
         older_than,
         BATCH,
     )

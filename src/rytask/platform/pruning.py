@@ -1,4 +1,8 @@
-"""Pruning: what is kept no longer is deleted in small transactions, so that nobody waits for it."""
+"""Pruning: what is kept no longer is deleted in small transactions, so that nobody waits for it.
+
+A batch is found by its age in an index and deleted by `ctid = ANY (ARRAY(SELECT ctid …))`. With IN
+the planner reads the whole table: 110 ms instead of 4 for 1,000 of 200,000 rows (2026-11).
+"""
 
 from collections.abc import Awaitable, Callable
 from time import monotonic

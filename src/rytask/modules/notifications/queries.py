@@ -294,9 +294,9 @@ async def purge(tx: Tx, older_than: datetime, *, seen: bool) -> int:
         else "read_at IS NULL AND archived_at IS NULL"
     )
     return await tx.execute(
-        "DELETE FROM notifications WHERE id IN (SELECT id FROM notifications"
+        "DELETE FROM notifications WHERE ctid = ANY (ARRAY(SELECT ctid FROM notifications"
         f"   WHERE {which} AND created_at < $1"
-        "   ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        "   ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
         older_than,
         BATCH,
     )

@@ -256,8 +256,8 @@ async def revoke_invites_of(
 async def purge_invites(tx: Tx, now: datetime) -> int:
     """Delete a batch of what lapsed 30 days ago or more, of every organization; how many."""
     return await tx.execute(
-        "DELETE FROM invitations WHERE id IN (SELECT id FROM invitations"
-        "   WHERE expires_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM invitations WHERE ctid = ANY (ARRAY(SELECT ctid FROM invitations"
+        "   WHERE expires_at < $1 LIMIT $2 FOR UPDATE SKIP LOCKED))",
         now - timedelta(days=30),
         BATCH,
     )
