@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
+from tests.locks import waiting
 from tests.platform import sample_jobs
-from tests.platform.sample_jobs import Lab, until
+from tests.platform.sample_jobs import Lab
 
 from rytask.platform import jobs, outbox
 from rytask.platform.worker import Runner
@@ -101,13 +102,6 @@ async def test_a_row_that_is_pushed_twice_is_claimed_once(it: Lab) -> None:
     assert (await outbox.job(it.database.reader, row.id)).attempts == 1
 
 
-async def blocked(it: Lab) -> bool:
-    return await it.database.reader.value(
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
-        "   AND cardinality(pg_blocking_pids(pid)) > 0)"
-    )
-
-
 @pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("first_commits", [False, True])
 async def test_two_that_run_the_same_job_at_once_have_one_effect(
@@ -131,7 +125,7 @@ async def test_two_that_run_the_same_job_at_once_have_one_effect(
         async with it.tools.transaction(it.org_id) as ctx:
             assert await outbox.finish(ctx.db, first.id)
             first_finished.set()
-            await until(lambda: blocked(it))
+            await waiting(it.database, 1)
             if not first_commits:
                 raise InterruptedError
             await sample_jobs.write(ctx, "x")

@@ -1,7 +1,13 @@
 """What has been in the trash for long is erased."""
 
+import asyncio
+from uuid import UUID
+
 from tests.items import call, create, get
+from tests.locks import waiting
 from tests.world import World
+
+from rytask.modules.work_items import service
 
 DAY_31, DAY_29 = "31 days", "29 days"
 
@@ -99,3 +105,15 @@ async def test_trash_of_more_than_a_batch_is_erased_batch_by_batch(world: World)
         )
         == 124
     )
+
+
+async def test_an_item_that_is_restored_when_its_time_is_up_is_kept(world: World) -> None:
+    item = await create(world)
+    await trash(world, item["id"], DAY_31)
+    async with world.work.writing(world.owner.actor) as ctx:
+        await service.restore(ctx, UUID(item["id"]))
+        erasing = asyncio.create_task(world.run_job("work_items.purge_trash"))
+        await waiting(world.database, 1)
+    assert await erasing == []
+    assert (await get(world.owner, item["id"]))["key"] == item["key"]
+    assert (await kinds(world, item["id"]))[-1] == "item.restored"

@@ -45,13 +45,16 @@ async def next_project(tx: Tx, org_id: OrgId, before: datetime) -> ProjectId | N
 async def lock_trash(
     tx: Tx, org_id: OrgId, project_id: ProjectId, before: datetime
 ) -> list[TrashedItem]:
-    """A batch of a project's items that were put into the trash before, the oldest of them."""
+    """A batch of a project's items that were put into the trash before, the oldest of them.
+
+    Nothing is restored meanwhile: the project's tree is locked.
+    """
     return await tx.all(
         TrashedItem,
         "SELECT id, key, title FROM work_items WHERE org_id = $1 AND id = ANY (ARRAY("
         "   SELECT id FROM work_items WHERE org_id = $1 AND project_id = $2 AND deleted_at < $3"
         "    ORDER BY deleted_at LIMIT $4))"
-        "   AND deleted_at < $3 ORDER BY id FOR UPDATE",
+        " ORDER BY id FOR UPDATE",
         org_id,
         project_id,
         before,
