@@ -25,10 +25,11 @@ from rytask.modules.work_items import jobs as work_items_jobs
 from rytask.modules.work_items import reactions as work_items_reactions
 from rytask.modules.work_items import routes as work_items
 from rytask.platform import housekeeping, jobs, openapi, reactions
-from rytask.platform.asgi import Application, Limits
-from rytask.platform.auth import Bearers, Keys
+from rytask.platform.asgi import Application
+from rytask.platform.auth import PERMISSIONS, Bearers, Keys
 from rytask.platform.crypto import Passwords, Sealer
 from rytask.platform.db import Database
+from rytask.platform.executor import Executor, Limits
 from rytask.platform.idempotency import Replays
 from rytask.platform.mail import Mailer
 from rytask.platform.rate_limit import Limiter
@@ -48,6 +49,7 @@ MODULES = (
     slack.routes,
     slack.callback,
 )
+ROUTES = [route for module in MODULES for route in module.routes]
 
 REGISTERED = (
     housekeeping,
@@ -72,7 +74,7 @@ def _now() -> datetime:
 
 def document(version: str) -> dict[str, Any]:
     """The OpenAPI document of every route."""
-    return openapi.document((route for module in MODULES for route in module.routes), version)
+    return openapi.document(ROUTES, version)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Api:
     bearers: Bearers
     passwords: Passwords
     probes: home.Probes
+    executor: Executor
     application: Application
 
 
@@ -101,10 +104,9 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
     work = _work(database, notifier, clock)
     bearers = Bearers(_keys(settings), identity_service.pat_reader(work), clock)
     probes = home.Probes(database, redis)
-    application = Application(
-        MODULES,
+    executor = Executor(
+        ROUTES,
         work=work,
-        bearers=bearers,
         limiter=Limiter(redis),
         replays=Replays(redis, Sealer.derived(settings.signing_secret, "replays")),
         limits={
@@ -113,6 +115,7 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
                 settings.auth_throttle_max_requests, settings.auth_throttle_window_seconds
             ),
         },
+        permissions=PERMISSIONS,
         provide={
             Settings: settings,
             Work: work,
@@ -121,13 +124,18 @@ async def api(settings: Settings, *, clock: Clock = _now) -> AsyncIterator[Api]:
             home.Probes: probes,
             home.ApiDocument: home.ApiDocument(document(settings.app_version)),
         },
+    )
+    application = Application(
+        ROUTES,
+        executor,
+        bearers,
         trusted_proxies=settings.trusted_proxies,
         cors_origins=frozenset(settings.cors_origin),
     )
     await redis.start()
     watching = asyncio.create_task(bearers.watch(database))
     try:
-        yield Api(settings, work, bearers, passwords, probes, application)
+        yield Api(settings, work, bearers, passwords, probes, executor, application)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

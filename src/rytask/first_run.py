@@ -17,8 +17,9 @@ from rytask.modules.projects.schemas import NewProject
 from rytask.platform.auth import Bearers
 from rytask.platform.crypto import Passwords
 from rytask.platform.errors import CannotRun, Conflict
-from rytask.platform.http import Body, Request, Routes
+from rytask.platform.http import Body, Routes
 from rytask.platform.ids import OrgId, ProjectId, UserId, new_id
+from rytask.platform.operations import Client
 from rytask.platform.settings import Settings
 from rytask.platform.work import Work, Writing, system
 
@@ -63,19 +64,19 @@ class StartingIds(msgspec.Struct, frozen=True, kw_only=True):
     status_ids: Sequence[UUID]
 
 
-@routes.route("GET", "/setup", permission=None, operation_id="get_setup")
+@routes.route("GET", "/setup", public=True, operation_id="get_setup")
 async def get_setup(work: Work) -> Availability:
     """Say whether this installation still waits for its first organization."""
     return Availability(not await orgs.any_ever(work.database.reader))
 
 
-@routes.route("POST", "/setup", permission=None, operation_id="create_setup", throttle="auth")
+@routes.route("POST", "/setup", public=True, operation_id="create_setup", throttle="auth")
 async def create_setup(
     work: Work,
     passwords: Passwords,
     bearers: Bearers,
     settings: Settings,
-    request: Request,
+    client: Client,
     data: FirstRun,
 ) -> AuthResult:
     """Make the first organization, its owner and a project. Open until somebody has done it."""
@@ -94,7 +95,7 @@ async def create_setup(
             password_hash=password_hash,
         )
         return await identity.start_session(
-            ctx, start.owner_id, identity.session_context(bearers, settings, request)
+            ctx, start.owner_id, identity.session_context(bearers, settings, client)
         )
 
 

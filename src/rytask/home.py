@@ -92,13 +92,13 @@ class ApiDocument:
         self.page = openapi.page(document).encode()
 
 
-@routes.route("GET", "/healthz", permission=None, operation_id="get_health", throttle="none")
+@routes.route("GET", "/healthz", public=True, operation_id="get_health", throttle="none")
 async def get_health(settings: Settings) -> Health:
     """Say that this process is alive."""
     return Health("ok", int(time.monotonic() - _STARTED), settings.app_version)
 
 
-@routes.route("GET", "/readyz", permission=None, operation_id="get_readiness", throttle="none")
+@routes.route("GET", "/readyz", public=True, operation_id="get_readiness", throttle="none")
 async def get_readiness(probes: Probes) -> Answer:
     """Say whether this process can serve: 200 `ok` or `degraded`, 503 `down`.
 
@@ -109,7 +109,7 @@ async def get_readiness(probes: Probes) -> Answer:
 
 
 @routes.route(
-    "GET", "/metrics", permission=None, operation_id="get_metrics", throttle="none", hidden=True
+    "GET", "/metrics", public=True, operation_id="get_metrics", throttle="none", hidden=True
 )
 async def get_metrics(request: Request, settings: Settings) -> Answer:
     """Prometheus metrics of this process, for whoever bears METRICS_TOKEN."""
@@ -125,7 +125,7 @@ async def get_metrics(request: Request, settings: Settings) -> Answer:
 @routes.route(
     "GET",
     "/api/v1/openapi.json",
-    permission=None,
+    public=True,
     operation_id="get_openapi",
     throttle="none",
     hidden=True,
@@ -136,7 +136,7 @@ async def get_openapi(document: ApiDocument) -> Answer:
 
 
 @routes.route(
-    "GET", "/api/docs", permission=None, operation_id="get_docs", throttle="none", hidden=True
+    "GET", "/api/docs", public=True, operation_id="get_docs", throttle="none", hidden=True
 )
 async def get_docs(document: ApiDocument) -> Answer:
     """The same document, to read."""
@@ -144,7 +144,7 @@ async def get_docs(document: ApiDocument) -> Answer:
 
 
 @routes.route(
-    "GET", "/style.css", permission=None, operation_id="get_style", throttle="none", hidden=True
+    "GET", "/style.css", public=True, operation_id="get_style", throttle="none", hidden=True
 )
 async def get_style() -> Answer:
     """The look of the pages above."""
@@ -155,7 +155,7 @@ async def get_style() -> Answer:
     )
 
 
-@routes.route("GET", "/", permission=None, operation_id="get_home", throttle="none", hidden=True)
+@routes.route("GET", "/", public=True, operation_id="get_home", throttle="none", hidden=True)
 async def get_home(probes: Probes, settings: Settings) -> Answer:
     """The front page: what is running, and where to go."""
     readiness = await probes.readiness()

@@ -10,12 +10,13 @@ import httpx
 import msgspec
 import pytest
 
-from rytask.platform.asgi import Application, Limits
+from rytask.platform.asgi import Application
 from rytask.platform.auth import Bearers
 from rytask.platform.bodies import Bodies
 from rytask.platform.crypto import Sealer
 from rytask.platform.db import Database
 from rytask.platform.errors import Conflict, Unauthenticated
+from rytask.platform.executor import Executor, Limits
 from rytask.platform.http import (
     Answer,
     Body,
@@ -64,22 +65,28 @@ async def delete_note(ctx: Writing, note_id: UUID) -> None:
     """Forget a note."""
 
 
-@routes.route("GET", "/address", permission=None, operation_id="get_address")
+@routes.route("GET", "/address", public=True, operation_id="get_address")
 async def get_address(request: Request) -> Data[str]:
     """Say where a caller comes from."""
     return Data(request.ip)
 
 
-@routes.route("GET", "/broken", permission=None, operation_id="get_broken")
+@routes.route("GET", "/broken", public=True, operation_id="get_broken")
 async def get_broken() -> Data[str]:
     """Break."""
     raise ZeroDivisionError
 
 
-@routes.route("GET", "/conflict", permission=None, operation_id="get_conflict")
+@routes.route("GET", "/conflict", public=True, operation_id="get_conflict")
 async def get_conflict() -> Answer:
     """Conflict."""
     raise Conflict("somebody was first", code="note.stale", current=7)
+
+
+@routes.route("PATCH", "/crowd", permission="work:write", operation_id="change_in_a_crowd")
+async def change_in_a_crowd(ctx: Writing) -> None:
+    """Meet a deadlock, whenever it is tried."""
+    await ctx.db.execute("DO $$ BEGIN RAISE 'met' USING ERRCODE = 'deadlock_detected'; END $$")
 
 
 class _Tokens(Bearers):
@@ -111,19 +118,19 @@ async def served(
         role="MEMBER",
         permissions=frozenset({"work:read", "work:write"}),
     )
-    application = Application(
-        [routes],
-        work=Work(
-            database,
-            subscribers={},
-            attempts=lambda _: 1,
-            notify_workers=lambda: None,
-        ),
-        bearers=_Tokens(actor),
+    executor = Executor(
+        routes.routes,
+        work=Work(database, subscribers={}, attempts=lambda _: 1, notify_workers=lambda: None),
         limiter=Limiter(redis),
         replays=Replays(redis, Sealer.derived("a secret of the tests", "replays")),
         limits={"default": Limits(requests, 60)},
+        permissions=frozenset({"work:read", "work:write", "org:delete"}),
         provide={},
+    )
+    application = Application(
+        routes.routes,
+        executor,
+        _Tokens(actor),
         trusted_proxies=[ip_network("10.0.0.0/8")],
         cors_origins=frozenset({"https://app.example.com"}),
     )
@@ -221,6 +228,14 @@ async def test_a_bug_is_a_500_that_tells_nothing(client: httpx.AsyncClient) -> N
     answer = await client.get("/broken")
     assert answer.status_code == 500
     assert "ZeroDivision" not in answer.text
+
+
+async def test_what_meets_deadlocks_without_end_is_to_be_tried_later(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.patch("/crowd")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["code"] == "service.unavailable"
 
 
 async def test_a_refusal_carries_its_code_and_its_details(client: httpx.AsyncClient) -> None:

@@ -24,7 +24,7 @@ def declare(routes: Routes, method: Method, path: str) -> None:
         """Be found."""
 
     run.__annotations__ = dict.fromkeys(re.findall(r"{(\w+)}", path), str)
-    routes.route(method, path, permission=None, operation_id=path)(run)
+    routes.route(method, path, public=True, operation_id=path)(run)
 
 
 for path in PATHS:
@@ -63,19 +63,19 @@ def asked(raw_path: str, method: str = "GET") -> Request:
 def test_a_path_leads_to_the_route_that_names_most_of_it(
     path: str, route: str, values: list[str]
 ) -> None:
-    endpoint, found = Router(routes.routes, {}).find(asked(path))
-    assert (endpoint.route.path, found) == (route, values)
+    found_route, found = Router(routes.routes).find(asked(path))
+    assert (found_route.path, found) == (route, values)
 
 
 @pytest.mark.parametrize("path", ["/", "/item", "/items/trash/count/x", "/items/7/count"])
 def test_a_path_that_leads_nowhere_is_not_found(path: str) -> None:
     with pytest.raises(NotFound):
-        Router(routes.routes, {}).find(asked(path))
+        Router(routes.routes).find(asked(path))
 
 
 def test_a_resource_without_that_method_names_those_that_it_has() -> None:
     with pytest.raises(MethodNotAllowed) as refused:
-        Router(routes.routes, {}).find(asked("/items/7", "PATCH"))
+        Router(routes.routes).find(asked("/items/7", "PATCH"))
     assert refused.value.allowed == ["DELETE", "GET"]
 
 
@@ -84,4 +84,4 @@ def test_two_routes_for_one_path_are_refused_at_start() -> None:
     for path in ("/items/{id}", "/items/{n}"):
         declare(twice, "GET", path)
     with pytest.raises(ValueError, match=r"^GET /items/\{n\} is declared twice$"):
-        Router(twice.routes, {})
+        Router(twice.routes)

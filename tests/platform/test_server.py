@@ -12,12 +12,13 @@ from typing import Any, Self
 import pytest
 
 from rytask.platform import server
-from rytask.platform.asgi import Application, Limits
+from rytask.platform.asgi import Application
 from rytask.platform.auth import Bearers
 from rytask.platform.bodies import Bodies, BodyLimits
 from rytask.platform.crypto import Sealer
 from rytask.platform.db import Database
 from rytask.platform.errors import CannotRun, Unauthenticated
+from rytask.platform.executor import Executor, Limits
 from rytask.platform.http import Data, Request, Routes, Stream, mount
 from rytask.platform.idempotency import Replays
 from rytask.platform.ids import OrgId, UserId, new_id
@@ -43,14 +44,14 @@ class Stage:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-@routes.route("GET", "/health", permission=None, operation_id="get_health", throttle="none")
+@routes.route("GET", "/health", public=True, operation_id="get_health", throttle="none")
 async def get_health() -> Data[str]:
     """Be there."""
     return Data("ok")
 
 
 @routes.route(
-    "POST", "/forms", permission=None, operation_id="send_form", throttle="none", max_body=1000
+    "POST", "/forms", public=True, operation_id="send_form", throttle="none", max_body=1000
 )
 async def send_form(request: Request) -> Data[int]:
     """Take a form of strangers."""
@@ -220,22 +221,27 @@ async def running(
         role="MEMBER",
         permissions=frozenset({"work:read", "work:write"}),
     )
-    application = Application(
-        [routes],
+    executor = Executor(
+        routes.routes,
         work=Work(
             database,
             subscribers={},
             attempts=lambda _: 1,
             notify_workers=lambda: None,
         ),
-        bearers=Tokens(actor, stage),
         limiter=Limiter(redis),
         replays=Replays(redis, Sealer.derived("a secret of the tests", "replays")),
         limits={"default": Limits(10_000, 60)},
+        permissions=actor.permissions,
         provide={Stage: stage},
+    )
+    application = Application(
+        routes.routes,
+        executor,
+        Tokens(actor, stage),
         mounts=[
             mount("/guest", Guest("guest", stage), permission="work:read", max_body=1000),
-            mount("/guest/house", Guest("house", stage), permission=None, throttle="none"),
+            mount("/guest/house", Guest("house", stage), public=True, throttle="none"),
         ],
         bodies=Bodies(bodies),
         trusted_proxies=[ip_network("127.0.0.0/8")],

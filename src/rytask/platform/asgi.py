@@ -1,7 +1,7 @@
 """The ASGI application: what happens to every request, in one order.
 
-Find the route, authenticate, check the permission, count against the rate limit, decode, open the
-unit of work, run, encode, commit, answer. See docs/adr/0003-http.md for why this is ours.
+Find the route, authenticate, count against the rate limit, check the permission, decode, let the
+executor run it, answer. See docs/adr/0003-http.md for why this is ours.
 """
 
 import asyncio
@@ -12,44 +12,29 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-import msgspec
 import structlog
 
 from rytask.platform import decoding, problems, telemetry
 from rytask.platform.auth import Bearers
 from rytask.platform.bodies import Bodies, Receive
-from rytask.platform.db import RETRYABLE
 from rytask.platform.environment import Network
 from rytask.platform.errors import (
-    Forbidden,
     Refused,
     Stopping,
     TooMany,
     Unauthenticated,
     Unavailable,
+    UnsupportedMedia,
 )
-from rytask.platform.http import Answer, Headers, Request, Route, Routes, Stream, Throttle
-from rytask.platform.idempotency import (
-    Overtaken,
-    Replay,
-    Replays,
-    Scope,
-    fingerprint,
-    parse_key,
-)
-from rytask.platform.rate_limit import Limiter
-from rytask.platform.routing import Endpoint, Router
+from rytask.platform.executor import Executor, Key
+from rytask.platform.http import JSON, Answer, Headers, Mount, Request, Route, Stream
+from rytask.platform.idempotency import fingerprint, parse_key
+from rytask.platform.operations import Outcome, require_permission
+from rytask.platform.routing import Router
 from rytask.platform.streaming import Mounted, OpenStreams, Send, StillValid, merged
-from rytask.platform.work import Actor, Work
+from rytask.platform.work import Actor
 
 log = structlog.get_logger("http")
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """Requests allowed per window of so many seconds."""
-
-    requests: int
-    window: int
 
 
 class Application:
@@ -57,24 +42,18 @@ class Application:
 
     def __init__(
         self,
-        modules: Iterable[Routes],
-        *,
-        work: Work,
+        routes: Iterable[Route],
+        executor: Executor,
         bearers: Bearers,
-        limiter: Limiter,
-        replays: Replays,
-        limits: Mapping[Throttle, Limits],
-        provide: Mapping[type, object],
-        mounts: Iterable[Route] = (),
+        *,
+        mounts: Iterable[Mount] = (),
         bodies: Bodies | None = None,
         trusted_proxies: Iterable[Network] = (),
         cors_origins: frozenset[str] = frozenset(),
     ) -> None:
-        self.routes = [route for module in modules for route in module.routes]
-        self._work, self._bearers, self._limiter = work, bearers, limiter
-        self._replays, self._limits, self._cors = replays, dict(limits), cors_origins
+        self._executor, self._bearers, self._cors = executor, bearers, cors_origins
         self._proxies = list(trusted_proxies)
-        self._router = Router(self.routes, provide, mounts)
+        self._router = Router(routes, mounts)
         self._bodies, self._streams = bodies or Bodies(), OpenStreams()
         self._in_flight: set[asyncio.Task[Any]] = set()
         self._cutting = False
@@ -125,20 +104,20 @@ class Application:
         receive: Receive,
         send: Send,
         task: "asyncio.Task[None]",
-    ) -> Answer | None:
+    ) -> Outcome | None:
         """Whatever goes wrong is an answer, too."""
         try:
             self._cors_headers(request, headers)
             if request.method == "OPTIONS" and b"access-control-request-method" in request.headers:
                 return Answer(status=204, headers=_PREFLIGHT)
             request.ip = self._address(scope, request)
-            endpoint, values = self._router.find(request)
-            request.route = endpoint.route
-            if not endpoint.route.mounted:
-                return await self._answer(endpoint, values, request, headers)
-            await self._admit(endpoint.route, request, headers)
+            route, values = self._router.find(request)
+            request.route = route
+            if isinstance(route, Route):
+                return await self._answer(route, values, request, headers)
+            await self._admit(route, request, headers)
             mounted = Mounted(
-                endpoint.route,
+                route,
                 request,
                 scope,
                 headers,
@@ -197,123 +176,56 @@ class Application:
         return any(ip in network for network in self._proxies)
 
     async def _answer(
-        self, endpoint: Endpoint, values: list[str], request: Request, headers: Headers
-    ) -> Answer:
-        route = endpoint.route
+        self, route: Route, values: list[str], request: Request, headers: Headers
+    ) -> Outcome:
         actor = await self._admit(route, request, headers)
-        arguments = decoding.path(endpoint, values) if values else {}
-        if endpoint.query is not None:
-            arguments["query"] = decoding.query(request.query, endpoint.query)
-        if endpoint.body is not None:
-            arguments["data"] = decoding.body(
-                endpoint.body, request, await request.body(route.max_body)
-            )
-        if "request" in route.parameters:
+        arguments = decoding.path(route, values) if values else {}
+        if route.query_type is not None:
+            arguments["query"] = decoding.query(request.query, route.query_type)
+        if route.body_decoder is not None:
+            _require_json(request)
+            sent = await request.body(route.max_body)
+            arguments["data"] = decoding.body(route.body_decoder, sent)
+        if route.takes_request:
             arguments["request"] = request
-        arguments.update(endpoint.provided)
-        if "ctx" not in route.parameters:
-            return self._encode(route, await route.run(**arguments), request)
-        assert actor is not None  # noqa: S101 - a ctx without a permission is refused at start
-        if not route.writes:
-            return self._encode(
-                route, await route.run(self._work.reading(actor), **arguments), request
-            )
-        return await self._write(route, actor, arguments, request)
+        outcome = await self._executor.execute(
+            route,
+            actor,
+            arguments,
+            client=request.client if route.takes_client else None,
+            key=await _key(route, request) if route.keyed else None,
+        )
+        if outcome.replayed:
+            headers.append((b"idempotent-replayed", b"true"))
+        elif route.method == "GET" and not isinstance(outcome, Answer):
+            tag = b'W/"%s"' % hashlib.sha256(outcome.body).hexdigest()[:18].encode()
+            headers.append((b"etag", tag))
+            if request.headers.get(b"if-none-match") == tag:
+                return Outcome(status=304)
+        return outcome
 
-    async def _admit(self, route: Route, request: Request, headers: Headers) -> Actor | None:
-        """Authenticate, check the permission and count: in this order of what the caller learns."""
+    async def _admit(
+        self, route: Route | Mount, request: Request, headers: Headers
+    ) -> Actor | None:
+        """Authenticate, count, and check the permission: nothing is read for whoever lacks it."""
         authorization = request.headers.get(b"authorization")
-        refused: Refused | None = None
+        refused: Unauthenticated | None = None
+        actor: Actor | None = None
         if authorization is not None or route.permission is not None:
             try:
-                request.actor = await self._bearers.authenticate(_bearer(authorization))
+                actor = request.actor = await self._bearers.authenticate(_bearer(authorization))
             except Unauthenticated as error:
-                if route.permission is not None:
-                    refused = error
-        actor = request.actor
+                refused = error
         if route.throttle != "none":
-            limits = self._limits[route.throttle]
-            verdict = await self._limiter.check(
-                f"{route.throttle}:{actor.user_id if actor else request.network}",
-                limits.requests,
-                limits.window,
-            )
+            caller = actor.user_id if actor is not None else request.client.network
+            verdict = await self._executor.count(route.throttle, caller)
             headers += verdict.headers(route.throttle)
-            if not verdict.allowed:
-                raise TooMany(
-                    f"Too many requests: {limits.requests} in {limits.window} seconds are allowed.",
-                    retry_after=verdict.retry_after,
-                )
-        if refused is not None:
-            raise refused
-        if route.permission is not None and (
-            actor is None or route.permission not in actor.permissions
-        ):
-            raise Forbidden("Your role, or the scopes of this token, do not allow this.")
+            verdict.require_allowed()
+        if route.permission is not None:
+            if refused is not None:
+                raise refused
+            require_permission(actor, route.permission)
         return actor
-
-    async def _write(
-        self, route: Route, actor: Actor, arguments: dict[str, Any], request: Request
-    ) -> Answer:
-        sent = request.header(b"idempotency-key") if route.keyed else None
-        key = None if sent is None else parse_key(sent)
-        for _ in range(_TRIES - 1):
-            try:
-                return await self._write_once(route, actor, arguments, request, key)
-            except (*RETRYABLE, Overtaken):
-                continue
-        return await self._write_once(route, actor, arguments, request, key)
-
-    async def _write_once(
-        self,
-        route: Route,
-        actor: Actor,
-        arguments: dict[str, Any],
-        request: Request,
-        key: str | None,
-    ) -> Answer:
-        if key is None:
-            async with self._work.writing(actor) as ctx:
-                return self._encode(route, await route.run(ctx, **arguments), request)
-        scope = Scope(
-            org_id=actor.org_id,
-            # A token is a principal of its own: it may do less than its owner, and sees no more.
-            principal_id=actor.token_id or actor.me,
-            route=f"{route.method} {route.path}",
-            key=key,
-        )
-        request_fingerprint = fingerprint(
-            request.method,
-            request.path,
-            request.query.decode("latin-1"),
-            request.header(b"content-type") or "",
-            await request.body(route.max_body),
-        )
-        replay = await self._replays.cached(scope, request_fingerprint)
-        if replay is not None:
-            return _replayed(replay)
-        async with self._work.writing(actor) as ctx:
-            replay = await self._replays.claim(ctx.db, scope, request_fingerprint)
-            if replay is not None:
-                return _replayed(replay)
-            answer = self._encode(route, await route.run(ctx, **arguments), request)
-            replay = Replay(answer.status, answer.body)
-            await self._replays.store(ctx.db, scope, request_fingerprint, replay)
-        await self._replays.remember(scope, request_fingerprint, replay)
-        return answer
-
-    def _encode(self, route: Route, result: object, request: Request) -> Answer:
-        if isinstance(result, Answer):
-            return result
-        if result is None:
-            return Answer(status=route.status)
-        body = msgspec.json.encode(result)
-        if route.method != "GET":
-            return Answer(body, status=route.status)
-        tag = b'W/"%s"' % hashlib.sha256(body).hexdigest()[:18].encode()
-        if request.headers.get(b"if-none-match") == tag:
-            return Answer(status=304, headers=[(b"etag", tag)])
-        return Answer(body, status=route.status, headers=[(b"etag", tag)])
 
     def _cors_headers(self, request: Request, headers: Headers) -> None:
         origin = request.headers.get(b"origin")
@@ -325,7 +237,6 @@ class Application:
             ]
 
 
-_TRIES = 3
 _ALWAYS: Headers = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -349,8 +260,27 @@ def _without_port(hop: str) -> str:
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
-def _replayed(replay: Replay) -> Answer:
-    return Answer(replay.body, status=replay.status, headers=[(b"idempotent-replayed", b"true")])
+async def _key(route: Route, request: Request) -> Key | None:
+    sent = request.header(b"idempotency-key")
+    if sent is None:
+        return None
+    return Key(
+        parse_key(sent),
+        f"{route.method} {route.path}",
+        fingerprint(
+            request.method,
+            request.path,
+            request.query.decode("latin-1"),
+            request.header(b"content-type") or "",
+            await request.body(route.max_body),
+        ),
+    )
+
+
+def _require_json(request: Request) -> None:
+    media = request.headers.get(b"content-type", JSON).split(b";")[0].strip().lower()
+    if media != JSON and not media.endswith(b"+json"):
+        raise UnsupportedMedia("Send the body as application/json.")
 
 
 def _bearer(authorization: bytes | None) -> str:
@@ -377,14 +307,15 @@ def _refusal(error: Exception, request: Request) -> Answer:
     return problems.refusal(error, request)
 
 
-async def _send(answer: Answer, headers: Headers, send: Send, *, head: bool) -> None:
+async def _send(answer: Outcome, headers: Headers, send: Send, *, head: bool) -> None:
+    special = answer if isinstance(answer, Answer) else None
     streamed = isinstance(answer, Stream)
     if answer.status not in (204, 304):
-        headers.append((b"content-type", answer.media))
+        headers.append((b"content-type", special.media if special else JSON))
         if not streamed:
             headers.append((b"content-length", str(len(answer.body)).encode()))
-    if answer.headers:
-        headers = merged(headers, answer.headers)
+    if special and special.headers:
+        headers = merged(headers, special.headers)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if head or not streamed:
         body = b"" if head else answer.body

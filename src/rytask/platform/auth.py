@@ -36,6 +36,8 @@ PERMISSIONS_OF: dict[OrgRole, frozenset[str]] = {
     "ADMIN": _ADMIN,
     "OWNER": _ADMIN | {"org:delete", "org:transfer"},
 }
+PERMISSIONS: frozenset[str] = PERMISSIONS_OF["OWNER"]
+"""Every permission that there is."""
 RANK: dict[OrgRole, int] = {"GUEST": 0, "VIEWER": 1, "MEMBER": 2, "ADMIN": 3, "OWNER": 4}
 
 _CACHE_SIZE = 10_000

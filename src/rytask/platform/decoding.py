@@ -1,4 +1,4 @@
-"""What a request sent, as the values that its route's function takes.
+"""What a caller sent, as the values that the operation's function takes.
 
 Decoding is validation: what does not have the promised shape is refused, with the place named.
 """
@@ -10,9 +10,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from rytask.platform.errors import Malformed, UnsupportedMedia
-from rytask.platform.http import JSON, Request
-from rytask.platform.routing import Endpoint
+from rytask.platform.errors import Malformed
+from rytask.platform.operations import Operation
 
 _PLAIN = {
     "Invalid RFC3339 encoded date": "not a day as in 2026-11-30",
@@ -21,15 +20,17 @@ _PLAIN = {
 }
 
 
-def path(endpoint: Endpoint, values: list[str]) -> dict[str, Any]:
+def path(operation: Operation, values: list[str]) -> dict[str, Any]:
     """The parameters of a path, by name."""
-    names = endpoint.path_names
+    names = operation.path_type.__struct_encode_fields__
     try:
-        found = msgspec.convert(dict(zip(names, values, strict=True)), endpoint.path, strict=False)
+        found = msgspec.convert(
+            dict(zip(names, values, strict=True)), operation.path_type, strict=False
+        )
     except msgspec.ValidationError as error:
         name = _located(str(error)).partition(":")[0]
         raise Malformed(f"{name}: this is not an id.", problems=[f"{name}: not an id"]) from None
-    return {name: getattr(found, name) for name in names}
+    return {name: getattr(found, name) for name in operation.path_names}
 
 
 def query(raw: bytes, wanted: Any) -> Any:
@@ -54,11 +55,8 @@ def query(raw: bytes, wanted: Any) -> Any:
         raise _problems(_located(str(error), whole="query")) from None
 
 
-def body(decoder: "msgspec.json.Decoder[Any]", request: Request, sent: bytes) -> Any:
+def body(decoder: "msgspec.json.Decoder[Any]", sent: bytes) -> Any:
     """A body of JSON."""
-    media = request.headers.get(b"content-type", JSON).split(b";")[0].strip().lower()
-    if media != JSON and not media.endswith(b"+json"):
-        raise UnsupportedMedia("Send the body as application/json.")
     try:
         json.loads(sent, object_pairs_hook=_unique)
         if b"\\u0000" in sent and re.search(rb"(?<!\\)(?:\\\\)*\\u0000", sent):
@@ -70,6 +68,37 @@ def body(decoder: "msgspec.json.Decoder[Any]", request: Request, sent: bytes) ->
         raise Malformed(
             f"The body is not JSON that we can read: {_short(error)}.", code="request.bad_json"
         ) from None
+
+
+def arguments(operation: Operation, sent: bytes) -> dict[str, Any]:
+    """The arguments of a call that is no request: one JSON object of all of them, by name.
+
+    Members of the path, of the query and of the body stand side by side, and are decoded strictly.
+    """
+    given: dict[str, msgspec.Raw] = body(_members, sent)
+    found: dict[str, Any] = {}
+    if operation.path_names:
+        path = _taken(given, operation.path_type)
+        found = {name: getattr(path, name) for name in operation.path_names}
+    if operation.query_type is not None:
+        found["query"] = _taken(given, operation.query_type)
+    if operation.body_decoder is not None:
+        found["data"] = body(operation.body_decoder, msgspec.json.encode(given))
+    elif given:
+        raise _problems(f"{_cut(next(iter(given)))}: there is no such argument")
+    return found
+
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _taken(given: dict[str, msgspec.Raw], wanted: type[msgspec.Struct]) -> Any:
+    """Take the members of a struct out of what was given."""
+    members = {name: given.pop(name) for name in wanted.__struct_encode_fields__ if name in given}
+    try:
+        return msgspec.json.decode(msgspec.json.encode(members), type=wanted)
+    except msgspec.ValidationError as error:
+        raise _problems(_located(str(error), whole="arguments")) from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> None:

@@ -1,29 +1,25 @@
 """HTTP, as a module sees it: how routes are declared, and what they take and give.
 
-A route is a function. Its parameters say what it gets: `ctx: Reading` or `ctx: Writing` (a unit of
-work of the caller), `data` (the JSON body), `query` (the query string), path parameters by name,
-`request`, and anything that the composition root provides, by type. Its return type is the answer.
+A route is an operation (see `operations.py`) with a method and a path: `data` is its JSON body and
+`query` its query string. One that can only be had over HTTP may take the `request` itself.
 `asgi.py` does the rest, the same way for each.
 """
 
-import inspect
-import ipaddress
 import random
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
-from typing import Any, Generic, Literal, TypeVar, get_type_hints
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from rytask.platform.bodies import Bodies, Receive, too_large
-from rytask.platform.work import Actor, Writing
+from rytask.platform.operations import Client, Operation, Outcome, Throttle
+from rytask.platform.work import Actor
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Awaitable[object]])
 Method = Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
-Throttle = Literal["default", "auth", "none"]
 Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
@@ -56,10 +52,10 @@ class Query(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=
     """What a caller asks for in the query string. Unknown parameters are refused."""
 
 
-class Answer:
+class Answer(Outcome):
     """An answer that is not JSON with the route's usual status: a redirect, a page, a probe."""
 
-    __slots__ = ("body", "headers", "media", "status")
+    __slots__ = ("headers", "media")
 
     def __init__(
         self,
@@ -69,7 +65,8 @@ class Answer:
         media: bytes = JSON,
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> None:
-        self.body, self.status, self.media, self.headers = body, status, media, list(headers)
+        super().__init__(body, status)
+        self.media, self.headers = media, list(headers)
 
     @classmethod
     def json(cls, content: object, status: int = 200) -> "Answer":
@@ -114,7 +111,7 @@ class Request:
         self.actor: Actor | None = None
         self.id = _request_id(self.headers.get(b"x-request-id"))
         self.ip = ""
-        self.route: Route | None = None
+        self.route: Route | Mount | None = None
         self.started = time.perf_counter()
         self._receive, self._bodies = receive, bodies
         self._body: bytes | None = None
@@ -125,12 +122,15 @@ class Request:
         return None if value is None else value.decode("latin-1")
 
     @property
+    def client(self) -> Client:
+        """Where it comes from."""
+        agent = self.header(b"user-agent")
+        return Client(self.ip, agent and agent[:200])
+
+    @property
     def network(self) -> str:
-        """Whom the address stands for: with IPv6, one customer has a whole /64 of them."""
-        if ":" in self.ip:
-            with suppress(ValueError):
-                return str(ipaddress.IPv6Network((self.ip, 64), strict=False))
-        return self.ip
+        """Whom the address stands for."""
+        return Client(self.ip).network
 
     async def body(self, limit: int = _MAX_BODY) -> bytes:
         """The whole body. Raises TooLarge past `limit` bytes, and what `Bodies` raises."""
@@ -156,64 +156,75 @@ def _request_id(given: bytes | None) -> str:
     return f"{random.getrandbits(64):016x}"
 
 
-class Route(msgspec.Struct, kw_only=True):
-    """What a route declares, and what follows from its function's signature."""
+class Route(Operation):
+    """An operation, and where HTTP finds it."""
 
-    method: Method
+    def __init__(
+        self,
+        run: Callable[..., Awaitable[object]],
+        *,
+        method: Method,
+        path: str,
+        tag: str,
+        operation_id: str,
+        permission: str | None,
+        public: bool,
+        status: int | None,
+        throttle: Throttle,
+        max_body: int,
+        hidden: bool,
+    ) -> None:
+        super().__init__(
+            run,
+            operation_id=operation_id,
+            permission=permission,
+            public=public,
+            status=status,
+            throttle=throttle,
+            path_names=re.findall(r"{(\w+)}", path),
+        )
+        if method == "POST" and status is None and self.status == 200:
+            self.status = 201
+        self.method: Method = method
+        self.path, self.tag, self.max_body, self.hidden = path, tag, max_body, hidden
+        self.keyed = self.writes and method in ("POST", "PATCH")
+        """Whether `Idempotency-Key` is honoured."""
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """An ASGI application that serves everything below a path."""
+
     path: str
-    operation_id: str
+    application: Callable[..., Awaitable[None]]
     permission: str | None
-    """What the caller needs. None: open to everybody."""
-    status: int
     throttle: Throttle
     max_body: int
-    tag: str
-    run: Callable[..., Awaitable[object]]
-    parameters: dict[str, Any]
-    returns: Any
-    doc: str
-    hidden: bool
-    mounted: bool = False
-    """Whether `run` is an ASGI application that serves everything below `path`."""
-
-    @property
-    def writes(self) -> bool:
-        return self.parameters.get("ctx") is Writing
-
-    @property
-    def keyed(self) -> bool:
-        """Whether `Idempotency-Key` is honoured."""
-        return self.writes and self.method in ("POST", "PATCH")
+    method: Method = "GET"
+    """How metrics count it."""
 
 
 def mount(
     prefix: str,
     application: Callable[..., Awaitable[None]],
     *,
-    permission: str | None,
+    permission: str | None = None,
+    public: bool = False,
     throttle: Throttle = "default",
     max_body: int = _MAX_BODY,
-) -> Route:
+) -> Mount:
     """Serve an ASGI application below a prefix, where no route of ours is, behind our checks.
 
     It finds the caller in `scope["state"]["actor"]`. An event stream that it sends to a GET ends
     when a `Stream` would. It has to be started and stopped by whoever mounts it.
     """
-    return Route(
-        method="GET",
+    if (permission is None) != public:
+        raise TypeError(f"{prefix} needs a permission, or else `public=True`")
+    return Mount(
         path=prefix.rstrip("/"),
-        operation_id="",
+        application=application,
         permission=permission,
-        status=200,
         throttle=throttle,
         max_body=max_body,
-        tag="",
-        run=application,
-        parameters={},
-        returns=None,
-        doc="",
-        hidden=True,
-        mounted=True,
     )
 
 
@@ -229,36 +240,32 @@ class Routes:
         method: Method,
         path: str,
         *,
-        permission: str | None,
         operation_id: str,
+        permission: str | None = None,
+        public: bool = False,
         status: int | None = None,
         throttle: Throttle = "default",
         max_body: int = _MAX_BODY,
         hidden: bool = False,
     ) -> Callable[[Function], Function]:
-        """Declare a route. `permission` is what the caller needs; None opens it to everybody.
+        """Declare a route. `permission` is what the caller needs; `public` opens it to everybody.
 
         `status` is 201 for POST, 204 for a function that returns None, else 200, unless given.
         """
 
         def declare(function: Function) -> Function:
-            hints = get_type_hints(function, include_extras=True)
-            returns = hints.pop("return", None)
-            usual = 204 if returns is type(None) else 201 if method == "POST" else 200
             self.routes.append(
                 Route(
+                    function,
                     method=method,
                     path=self.prefix + path,
+                    tag=self.tag,
                     operation_id=operation_id,
                     permission=permission,
-                    status=status or usual,
+                    public=public,
+                    status=status,
                     throttle=throttle,
                     max_body=max_body,
-                    tag=self.tag,
-                    run=function,
-                    parameters=hints,
-                    returns=returns,
-                    doc=inspect.getdoc(function) or "",
                     hidden=hidden,
                 )
             )

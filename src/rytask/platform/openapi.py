@@ -59,7 +59,7 @@ def _header(description: str) -> dict[str, Any]:
 
 
 def _body(route: Route) -> Any:
-    return route.parameters.get("data")
+    return route.body_type
 
 
 def _has_schema(route: Route) -> bool:
@@ -112,9 +112,9 @@ def _responses(route: Route, schema_of: dict[int, Any]) -> dict[str, Any]:
 def _parameters(route: Route) -> list[dict[str, Any]]:
     found = [
         _parameter("path", name, msgspec.json.schema(route.parameters[name]), required=True)
-        for name in re.findall(r"{(\w+)}", route.path)
+        for name in route.path_names
     ]
-    query = route.parameters.get("query")
+    query = route.query_type
     if query is not None:
         (_,), components = msgspec.json.schema_components([query])
         described = components[query.__name__]

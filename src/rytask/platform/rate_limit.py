@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 from redis.exceptions import NoScriptError, ResponseError
 
+from rytask.platform.errors import TooMany
 from rytask.platform.redis_client import RedisUnavailable, RequestRedis
 
 MAX_BUCKETS = 10_000
@@ -43,6 +44,14 @@ class Verdict(msgspec.Struct, frozen=True):
     remaining: int
     reset: int
     retry_after: int
+
+    def require_allowed(self) -> None:
+        """Raise TooMany unless it may pass."""
+        if not self.allowed:
+            raise TooMany(
+                f"Too many requests: {self.limit} in {self.window} seconds are allowed.",
+                retry_after=self.retry_after,
+            )
 
     def headers(self, policy: str = "default") -> list[tuple[bytes, bytes]]:
         """The `RateLimit` fields (IETF draft), and `Retry-After` on a refusal."""

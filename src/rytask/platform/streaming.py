@@ -14,7 +14,7 @@ import structlog
 
 from rytask.platform.bodies import Receive
 from rytask.platform.errors import Refused
-from rytask.platform.http import Headers, Request, Route, Stream
+from rytask.platform.http import Headers, Mount, Request, Stream
 
 log = structlog.get_logger("http")
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -27,7 +27,7 @@ _LAST_PART = {"type": "http.response.body", "body": b"", "more_body": False}
 class Mounted(msgspec.Struct, frozen=True):
     """A request that a mounted application answers, and who is told how that goes."""
 
-    route: Route
+    mount: Mount
     request: Request
     scope: Mapping[str, Any]
     headers: Headers
@@ -100,15 +100,15 @@ class OpenStreams:
         self, mounted: Mounted, receive: Receive, send: Send, still_valid: StillValid
     ) -> None:
         """Let a mounted application answer. Raises Refused if it cannot have its body."""
-        route, request, started = mounted.route, mounted.request, False
+        mount, request, started = mounted.mount, mounted.request, False
         scope = {
             **mounted.scope,
-            "root_path": mounted.scope.get("root_path", "") + route.path,
+            "root_path": mounted.scope.get("root_path", "") + mount.path,
             "state": {**mounted.scope.get("state", {}), "actor": request.actor},
         }
         async with (
             self.ended_early() as end,
-            aclosing(request.chunks(route.max_body)) as chunks,
+            aclosing(request.chunks(mount.max_body)) as chunks,
         ):
 
             async def forward(message: dict[str, Any]) -> None:
@@ -124,12 +124,12 @@ class OpenStreams:
                 await send(message)
 
             try:
-                await route.run(scope, _messages(chunks, receive), forward)
+                await mount.application(scope, _messages(chunks, receive), forward)
             except Exception as error:
                 if not started:
                     raise
                 if not isinstance(error, Refused):
-                    log.exception("mounted.failed", path=route.path)
+                    log.exception("mounted.failed", path=mount.path)
                 raise ConnectionResetError from None
             return
         await _close(send)

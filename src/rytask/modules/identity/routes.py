@@ -22,7 +22,8 @@ from rytask.modules.identity.schemas import (
 )
 from rytask.platform.auth import Bearers
 from rytask.platform.crypto import Passwords
-from rytask.platform.http import Request, Routes
+from rytask.platform.http import Routes
+from rytask.platform.operations import Client
 from rytask.platform.settings import Settings
 from rytask.platform.work import Reading, Work, Writing
 
@@ -30,10 +31,10 @@ routes = Routes("identity")
 
 
 @routes.route(
-    "POST", "/auth/refresh", permission=None, operation_id="refresh", status=200, throttle="auth"
+    "POST", "/auth/refresh", public=True, operation_id="refresh", status=200, throttle="auth"
 )
 async def refresh(
-    work: Work, bearers: Bearers, settings: Settings, request: Request, data: RefreshBody
+    work: Work, bearers: Bearers, settings: Settings, client: Client, data: RefreshBody
 ) -> AuthResult:
     """Exchange a refresh token for a new pair of tokens.
 
@@ -41,7 +42,7 @@ async def refresh(
     later, its session is ended.
     """
     return await sign_in.refresh(
-        work, sign_in.session_context(bearers, settings, request), data.refresh_token
+        work, sign_in.session_context(bearers, settings, client), data.refresh_token
     )
 
 
@@ -98,7 +99,7 @@ async def change_password(
     passwords: Passwords,
     bearers: Bearers,
     settings: Settings,
-    request: Request,
+    client: Client,
     data: ChangePasswordBody,
 ) -> None:
     """Set a new password. Your other sessions end, and your tokens if `revokeTokens` says so."""
@@ -106,7 +107,7 @@ async def change_password(
         ctx,
         work,
         passwords,
-        sign_in.session_context(bearers, settings, request),
+        sign_in.session_context(bearers, settings, client),
         current=data.current_password,
         new=data.new_password,
         revoke_tokens=data.revoke_tokens,
@@ -116,7 +117,7 @@ async def change_password(
 @routes.route(
     "POST",
     "/auth/request-verification",
-    permission=None,
+    public=True,
     operation_id="request_verification",
     status=202,
     throttle="auth",
@@ -127,7 +128,7 @@ async def request_verification(work: Work, data: EmailBody) -> None:
 
 
 @routes.route(
-    "POST", "/auth/verify-email", permission=None, operation_id="verify_email", throttle="auth"
+    "POST", "/auth/verify-email", public=True, operation_id="verify_email", throttle="auth"
 )
 async def verify_email(work: Work, data: VerifyBody) -> None:
     """Verify an address by the token of a mailed link."""
@@ -137,7 +138,7 @@ async def verify_email(work: Work, data: VerifyBody) -> None:
 @routes.route(
     "POST",
     "/auth/request-password-reset",
-    permission=None,
+    public=True,
     operation_id="request_password_reset",
     status=202,
     throttle="auth",
@@ -150,7 +151,7 @@ async def request_password_reset(work: Work, data: EmailBody) -> None:
 @routes.route(
     "POST",
     "/auth/confirm-password-reset",
-    permission=None,
+    public=True,
     operation_id="confirm_password_reset",
     throttle="auth",
 )

@@ -40,8 +40,8 @@ from rytask.platform.errors import (
     TooMany,
     Unauthenticated,
 )
-from rytask.platform.http import Request
 from rytask.platform.ids import OrgId, UserId, new_id
+from rytask.platform.operations import Client
 from rytask.platform.settings import Settings
 from rytask.platform.work import Actor, Reading, Work, Writing, system
 
@@ -54,12 +54,9 @@ class WrongCredentials(Unauthenticated):
     code = "auth.invalid_credentials"
 
 
-def session_context(bearers: Bearers, settings: Settings, request: Request) -> SessionContext:
-    """Gather what a session for this request needs."""
-    agent = request.header(b"user-agent")
-    return SessionContext(
-        bearers, settings, request.ip, request.network, agent[:200] if agent else None
-    )
+def session_context(bearers: Bearers, settings: Settings, client: Client) -> SessionContext:
+    """Gather what a session of this client needs."""
+    return SessionContext(bearers, settings, client.ip, client.network, client.user_agent)
 
 
 async def sign_in(

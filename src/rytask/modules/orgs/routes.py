@@ -25,44 +25,43 @@ from rytask.modules.orgs.schemas import (
 )
 from rytask.platform.auth import Bearers
 from rytask.platform.crypto import Passwords
-from rytask.platform.http import Request, Routes
+from rytask.platform.http import Routes
 from rytask.platform.ids import UserId
+from rytask.platform.operations import Client
 from rytask.platform.settings import Settings
-from rytask.platform.work import Reading, Work, Writing
+from rytask.platform.work import Actor, Reading, Work, Writing
 
 routes = Routes("organization")
 
 
-@routes.route("POST", "/auth/register", permission=None, operation_id="register", throttle="auth")
+@routes.route("POST", "/auth/register", public=True, operation_id="register", throttle="auth")
 async def register(
     work: Work,
     passwords: Passwords,
     bearers: Bearers,
     settings: Settings,
-    request: Request,
+    client: Client,
     data: RegisterBody,
 ) -> AuthResult:
     """Join as a member, where the organization lets everybody in."""
-    session_context = identity.session_context(bearers, settings, request)
+    session_context = identity.session_context(bearers, settings, client)
     return await joining.register(work, passwords, session_context, data)
 
 
-@routes.route(
-    "POST", "/auth/login", permission=None, operation_id="login", status=200, throttle="auth"
-)
+@routes.route("POST", "/auth/login", public=True, operation_id="login", status=200, throttle="auth")
 async def login(
     work: Work,
     passwords: Passwords,
     bearers: Bearers,
     settings: Settings,
-    request: Request,
+    client: Client,
     data: LoginBody,
 ) -> AuthResult:
     """Sign in with an e-mail address and a password.
 
     Say the `organization` where the address has accounts in several with one password.
     """
-    session_context = identity.session_context(bearers, settings, request)
+    session_context = identity.session_context(bearers, settings, client)
     return await joining.sign_in(work, passwords, session_context, data)
 
 
@@ -165,7 +164,7 @@ async def invite_member(ctx: Writing, settings: Settings, data: InviteBody) -> C
     return await joining.invite(ctx, settings, data)
 
 
-@routes.route("GET", "/invites/{token}", permission=None, operation_id="get_invite")
+@routes.route("GET", "/invites/{token}", public=True, operation_id="get_invite")
 async def get_invite(work: Work, token: str) -> Invitation:
     """What an invitation says to whoever has its link."""
     return await joining.invitation(work, token)
@@ -174,7 +173,7 @@ async def get_invite(work: Work, token: str) -> Invitation:
 @routes.route(
     "POST",
     "/invites/{token}/accept",
-    permission=None,
+    public=True,
     operation_id="accept_invite",
     status=200,
     throttle="auth",
@@ -184,13 +183,14 @@ async def accept_invite(
     passwords: Passwords,
     bearers: Bearers,
     settings: Settings,
-    request: Request,
+    client: Client,
+    actor: Actor | None,
     token: str,
     data: AcceptBody,
 ) -> AuthResult:
     """Join by an invitation. Say your `email` if the invitation names none."""
-    session_context = identity.session_context(bearers, settings, request)
-    return await joining.accept(work, passwords, session_context, token, data, request.actor)
+    session_context = identity.session_context(bearers, settings, client)
+    return await joining.accept(work, passwords, session_context, token, data, actor)
 
 
 @routes.route(

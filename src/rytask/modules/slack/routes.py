@@ -84,7 +84,7 @@ async def get_slack_install(ctx: Reading, work: Work, settings: Settings) -> Ins
 @callback.route(
     "GET",
     "/integrations/slack/oauth/callback",
-    permission=None,
+    public=True,
     operation_id="finish_slack_install",
     status=302,
 )
@@ -176,7 +176,7 @@ async def unset_slack_channel(ctx: Writing, channel_id: ChannelId) -> None:
 @routes.route(
     "POST",
     "/integrations/slack/commands",
-    permission=None,
+    public=True,
     operation_id="receive_slack_command",
     status=200,
     throttle="none",
@@ -208,7 +208,7 @@ async def receive_slack_command(work: Work, settings: Settings, request: Request
 @routes.route(
     "POST",
     "/integrations/slack/interactivity",
-    permission=None,
+    public=True,
     operation_id="receive_slack_interaction",
     status=200,
     throttle="none",
