@@ -100,9 +100,14 @@ class Filter:
     def __init__(self, root: Test | Tree) -> None:
         self.root = root
 
-    def sql(self, where: Where, resolved: Resolved) -> LiteralString:
-        """The condition that it states; its values become parameters of `where`."""
-        return _sql(self.root, where, resolved)
+    def sql(self, where: Where, resolved: Resolved, implied: str | None = None) -> LiteralString:
+        """The condition that it states; its values become parameters of `where`.
+
+        Required tests of the `implied` field are left out: the planner takes what is said twice
+        for twice as rare.
+        """
+        left_out = [id(test) for test in self.required(implied)] if implied else []
+        return _sql(self.root, where, resolved, left_out)
 
     @property
     def days(self) -> list[date]:
@@ -224,10 +229,15 @@ def _required(node: Test | Tree) -> Iterator[Test]:
             yield from _required(part)
 
 
-def _sql(node: Test | Tree, where: Where, resolved: Resolved) -> LiteralString:
+def _sql(
+    node: Test | Tree, where: Where, resolved: Resolved, left_out: Sequence[int] = ()
+) -> LiteralString:
+    if id(node) in left_out:
+        return "true"
     if isinstance(node, Tree):
         joint: LiteralString = " AND " if node.joint == "and" else " OR "
-        return "(" + joint.join([_sql(part, where, resolved) for part in node.parts]) + ")"
+        parts: list[LiteralString] = [_sql(part, where, resolved, left_out) for part in node.parts]
+        return "(" + joint.join(parts) + ")"
     sql = node.sql
     for value in node.values:
         sql = sql.replace("{}", where.param(resolved.value(value)), 1)

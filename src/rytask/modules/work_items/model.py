@@ -108,7 +108,10 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class ItemPage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A page of items; with `group`, also how many there are of each kind on all pages."""
+    """A page of items; with `group`, also how many there are of each kind on all pages.
+
+    Of what a filter or a smart view finds, up to 50,000 items are counted.
+    """
 
     data: list[WorkItem]
     page_info: PageInfo

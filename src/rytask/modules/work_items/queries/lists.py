@@ -39,7 +39,7 @@ async def items(ctx: Reading, query: ItemsQuery, keys: Sequence[Key]) -> list[Wo
         )
         few: LiteralString = f"(SELECT count(*) FROM matching) < {_MANY}"
         gated = [(few, _in_organization(selection, part, limit)) for part in parts]
-        gated += [("NOT " + few, _merged(ctx.actor, selection, part, limit)) for part in parts]
+        gated.extend(("NOT " + few, _merged(ctx.actor, selection, part, limit)) for part in parts)
         sql = _concatenated(gated, keys, limit, matching)
     elif len(parts) == 1:
         sql = f"WITH {TODAY} {_part(ctx.actor, selection, parts[0], limit)}"

@@ -38,7 +38,7 @@ _SMART: Mapping[Smart, Sequence[Test]] = {
             (Today(), Today(DUE_SOON_VIEW)),
         ),
     ],
-    "overdue": [Test("dueDate", "before", OVERDUE, (Today(),))],
+    "overdue": [Test("overdue", "eq", OVERDUE, (Today(),))],
     "urgent": [_OPEN, Test("priority", "eq", "w.priority = 'URGENT'", ())],
 }
 # Dates that grow with the numbers, and now in their terms.
@@ -108,7 +108,7 @@ async def select(ctx: Reading, query: ItemsQuery, *, counted: bool = False) -> S
     if filter is None:
         return Selection(where, within)
     resolved = names.resolved(filter)
-    where.add(filter.sql(where, resolved))
+    where.add(filter.sql(where, resolved, "project" if query.project_id is None else None))
     return Selection(where, within, filter, resolved, _is_narrow(filter, resolved, ctx.now))
 
 
@@ -122,6 +122,8 @@ def _filter(ctx: Reading, query: ItemsQuery) -> Filter | None:
 
 
 def _is_narrow(filter: Filter, resolved: Resolved, now: datetime) -> bool:
+    if filter.required("closedAt") and filter.required("dueDate"):
+        return True
     for field, until in _DATED.items():
         for test in filter.required(field):
             if test.operator in ("after", "between"):
