@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,8 +16,9 @@ from msgspec import inspect as types
 from rytask import app
 from rytask.platform import auth
 from rytask.platform.auth import Bearers
-from rytask.platform.errors import Unauthenticated
+from rytask.platform.errors import Refused, Unauthenticated
 from rytask.platform.http import Route
+from rytask.platform.work import Actor
 from tests.identity.signing import as_, signed_in
 from tests.test_every_route import ROUTES, Things, named
 from tests.test_ugly_input import RouteCaller, fields
@@ -123,6 +125,32 @@ async def test_a_public_key_signs_nothing(world: World) -> None:
     bearers = Bearers(rsa, world.worlds.api.bearers._look_up)
     with pytest.raises(Unauthenticated):
         await bearers.authenticate(world.owner.token)
+
+
+async def test_tokens_that_nobody_has_are_not_looked_up_without_end(world: World) -> None:
+    looked_up: list[str] = []
+
+    async def look_up(token: str) -> Actor | None:
+        looked_up.append(token)
+        return world.owner.actor if token.startswith("good") else None
+
+    bearers = Bearers(app._keys(world.settings), look_up, world.clock)
+
+    async def outcome(token: str, network: str) -> str:
+        try:
+            await bearers.authenticate(token, network)
+        except Refused as refused:
+            return refused.code
+        return "let in"
+
+    assert {await outcome(f"good-{n}", "office") for n in range(200)} == {"let in"}
+    codes = Counter([await outcome(f"bad-{n}", "office") for n in range(200)])
+    assert codes == {"auth.required": 60, "auth.too_many_unknown_tokens": 140}
+    assert len(looked_up) == 260
+    assert await outcome("good-new", "office") == "auth.too_many_unknown_tokens"
+    assert await outcome("good-new", "elsewhere") == "let in"
+    world.clock.advance(timedelta(minutes=2))
+    assert await outcome("good-7", "office") == "let in"
 
 
 async def pat(api: httpx.AsyncClient, **body: Any) -> httpx.Response:

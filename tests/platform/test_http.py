@@ -93,7 +93,7 @@ class _Tokens(Bearers):
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
 
-    async def authenticate(self, token: str) -> Actor:
+    async def authenticate(self, token: str, network: str = "") -> Actor:
         if token != "good":
             raise Unauthenticated("no")
         return self._actor
@@ -321,6 +321,17 @@ async def test_a_limit_is_told_and_kept(database_url: str, redis_url: str) -> No
     assert answers[0].headers["ratelimit-policy"] == '"default";q=2;w=60'
     assert int(answers[2].headers["retry-after"]) >= 1
     assert answers[2].json()["code"] == "rate_limit.exceeded"
+
+
+async def test_on_an_open_route_a_bearer_is_no_allowance_of_its_own(
+    database_url: str, redis_url: str
+) -> None:
+    async with served(database_url, redis_url, requests=2) as client:
+        answers = [
+            await client.get("/address", headers={"authorization": f"Bearer {token}"})
+            for token in ("good", "bad", "good")
+        ]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
 
 
 async def test_a_key_gives_one_effect_and_one_answer(client: httpx.AsyncClient) -> None:

@@ -124,7 +124,7 @@ class Tokens(Bearers):
     def __init__(self, actor: Actor, stage: Stage) -> None:
         self._actor, self._stage = actor, stage
 
-    async def authenticate(self, token: str) -> Actor:
+    async def authenticate(self, token: str, network: str = "") -> Actor:
         if token not in self._stage.tokens:
             raise Unauthenticated("no")
         return self._actor

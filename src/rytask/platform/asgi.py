@@ -148,7 +148,9 @@ class Application:
                 return True
             try:
                 token = _bearer(request.headers.get(b"authorization"))
-                return await self._bearers.authenticate(token) == request.actor
+                return (
+                    await self._bearers.authenticate(token, request.client.network) == request.actor
+                )
             except Unauthenticated:
                 return False
             except (TooMany, Unavailable):
@@ -209,15 +211,18 @@ class Application:
     ) -> Actor | None:
         """Authenticate, count, and check the permission: nothing is read for whoever lacks it."""
         authorization = request.headers.get(b"authorization")
-        refused: Unauthenticated | None = None
+        network = request.client.network
+        refused: Unauthenticated | TooMany | None = None
         actor: Actor | None = None
         if authorization is not None or route.permission is not None:
             try:
-                actor = request.actor = await self._bearers.authenticate(_bearer(authorization))
-            except Unauthenticated as error:
+                token = _bearer(authorization)
+                actor = request.actor = await self._bearers.authenticate(token, network)
+            except (Unauthenticated, TooMany) as error:
                 refused = error
         if route.throttle != "none":
-            caller = actor.user_id if actor is not None else request.client.network
+            # On open routes everybody is a stranger: another bearer must not be another allowance.
+            caller = actor.user_id if actor and route.permission is not None else network
             verdict = await self._executor.count(route.throttle, caller)
             headers += verdict.headers(route.throttle)
             verdict.require_allowed()

@@ -17,8 +17,9 @@ import structlog
 from jwt.utils import base64url_decode, base64url_encode
 
 from rytask.platform.db import Database, Reader, Tx
-from rytask.platform.errors import Unauthenticated, Unavailable
+from rytask.platform.errors import TooMany, Unauthenticated, Unavailable
 from rytask.platform.ids import OrgId, UserId
+from rytask.platform.rate_limit import LocalBuckets
 from rytask.platform.work import Actor, OrgRole
 
 log = structlog.get_logger("auth")
@@ -42,6 +43,7 @@ RANK: dict[OrgRole, int] = {"GUEST": 0, "VIEWER": 1, "MEMBER": 2, "ADMIN": 3, "O
 
 _CACHE_SIZE = 10_000
 _PAT_SECONDS = 60.0
+_UNKNOWN_TOKENS, _UNKNOWN_WINDOW = 60, 60
 _REVOCATION_LAG = 20.0
 
 
@@ -87,6 +89,7 @@ class Bearers:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._keys, self._look_up, self._clock = keys, look_up, clock
+        self._unknown_tokens = LocalBuckets()
         self._verified: dict[str, VerifiedToken] = {}
         self._revoked: dict[UUID, float] = {}
 
@@ -110,8 +113,12 @@ class Bearers:
         }
         return jwt.encode(claims, self._keys.signing, algorithm=self._keys.algorithm)
 
-    async def authenticate(self, token: str) -> Actor:
-        """The actor behind a token. Raises Unauthenticated for anything that is not good now."""
+    async def authenticate(self, token: str, network: str = "") -> Actor:
+        """The actor behind a token. Raises Unauthenticated for anything that is not good now.
+
+        Raises TooMany for tokens that have to be looked up, once the network has sent too many that
+        turned out to be unknown.
+        """
         now = self._clock().timestamp()
         verified = self._verified.get(token)
         if verified is not None and verified.until > now:
@@ -121,9 +128,7 @@ class Bearers:
             if self._is_revoked(verified):
                 raise _refused()
         else:
-            actor = await self._look_up(token)
-            if actor is None:
-                raise _refused()
+            actor = await self._looked_up(token, network, known=verified is not None)
             # What was just read is the truth, but a revocation under way may not be in it yet.
             until = now + _PAT_SECONDS
             if actor.until is not None:
@@ -135,6 +140,23 @@ class Bearers:
             self._verified.pop(next(iter(self._verified)))
         self._verified[token] = verified
         return verified.actor
+
+    async def _looked_up(self, token: str, network: str, *, known: bool) -> Actor:
+        """Look a token up, unless it is a guess too many. One that was good before is no guess."""
+        if not known:
+            verdict = self._unknown_tokens.check(network, _UNKNOWN_TOKENS, _UNKNOWN_WINDOW)
+            if not verdict.allowed:
+                raise TooMany(
+                    "Too many unknown tokens came from your network.",
+                    retry_after=verdict.retry_after,
+                    code="auth.too_many_unknown_tokens",
+                )
+        actor = await self._look_up(token)
+        if actor is None:
+            raise _refused()
+        if not known:
+            self._unknown_tokens.give_back(network, _UNKNOWN_TOKENS, _UNKNOWN_WINDOW)
+        return actor
 
     def _verify(self, token: str) -> VerifiedToken:
         keys = self._keys

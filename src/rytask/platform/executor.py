@@ -116,7 +116,8 @@ class Executor:
         if operation is None or operation.takes_request:
             raise NotFound(f"There is no operation {name[:200]}.")
         if client is not None and operation.throttle != "none":
-            caller = actor.user_id if actor is not None else client.network
+            guarded = operation.permission is not None
+            caller = actor.user_id if actor and guarded else client.network
             (await self.count(operation.throttle, caller)).require_allowed()
         if operation.permission is not None:
             require_permission(actor, operation.permission)

@@ -109,6 +109,11 @@ class LocalBuckets:
         wait = 0 if allowed else step - room
         return _verdict(limit, window, allowed, room // step, full - now, wait)
 
+    def give_back(self, key: str, limit: int, window: int) -> None:
+        """Return one token that was taken."""
+        if key in self._full:
+            self._full[key] -= max(window * 1_000_000 // limit, 1)
+
 
 def _verdict(
     limit: int, window: int, allowed: int, remaining: int, full: int, wait: int
