@@ -5,7 +5,13 @@ from uuid import UUID
 
 from rytask.modules.projects.service import require_role
 from rytask.modules.work_items.dates import FIRST_YEAR, LAST_YEAR
-from rytask.modules.work_items.model import ItemReferences, LockedItem, WorkItem
+from rytask.modules.work_items.model import (
+    ItemReferences,
+    ItemStatus,
+    LockedItem,
+    WantedReferences,
+    WorkItem,
+)
 from rytask.modules.work_items.rules import MAX_DEPTH, parent_refused
 from rytask.modules.work_items.schemas import MAX_LABELS, MAX_TITLE
 from rytask.platform.errors import Conflict, Invalid, Malformed, NotFound
@@ -20,6 +26,14 @@ class StaleVersion(Conflict):
 
 def no_item() -> NotFound:
     return NotFound("There is no such item, or it is not shared with you.")
+
+
+def no_project() -> Malformed:
+    return Malformed(
+        "Say which project: send `projectId`, or put its key into the line, as in +OPS.",
+        code="work_item.no_project",
+        problems=["projectId: needed"],
+    )
 
 
 def title(text: str) -> str:
@@ -79,19 +93,29 @@ def version(item: WorkItem, read: int) -> None:
         )
 
 
-def references(references: ItemReferences, item_id: UUID, parent_id: UUID | None) -> None:
+def status(references: ItemReferences) -> ItemStatus:
+    """The status that a new item comes into."""
+    id, name, category = references.status_id, references.status_name, references.category
+    if id is None or name is None or category is None:
+        raise unknown_status()
+    return ItemStatus(id, name, category)
+
+
+def references(references: ItemReferences, wanted: WantedReferences) -> None:
     """An assignee who can see the item, labels of the workspace, a parent that fits."""
     if not references.assignable:
         raise unknown_assignee()
     if not references.labels_exist:
         raise unknown_label()
-    if parent_id is None:
+    if wanted.parent_id is None:
         return
     if not references.lineage:
         raise Invalid(
             "The parent must be an item of the same project.", code="work_item.unknown_parent"
         )
-    match parent_refused(item_id, parent_id, references.lineage[1:], references.height):
+    match parent_refused(
+        wanted.item_id, wanted.parent_id, references.lineage[1:], references.height
+    ):
         case "cycle":
             raise Invalid("An item cannot be below itself.", code="work_item.parent_cycle")
         case "too_deep":

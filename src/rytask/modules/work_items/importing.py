@@ -10,16 +10,15 @@ from msgspec.structs import replace
 from rytask.modules.projects import service as projects
 from rytask.modules.projects.model import ProjectWithRole
 from rytask.modules.work_items import checks, creation, rules
-from rytask.modules.work_items.model import ImportedItem, WorkItem
+from rytask.modules.work_items.model import ImportedItem, ItemStatus, WorkItem
 from rytask.modules.work_items.queries import bulk_insert
-from rytask.modules.work_items.queries.bulk_insert import ImportStatus
 from rytask.platform import history
 from rytask.platform.errors import Invalid
 from rytask.platform.history import PastFact
 from rytask.platform.ids import ProjectId
 from rytask.platform.work import Reading, Writing
 
-Statuses = Mapping[UUID, ImportStatus]
+Statuses = Mapping[UUID, ItemStatus]
 
 
 async def import_items(
@@ -166,10 +165,7 @@ def _past(item: WorkItem, one: ImportedItem, statuses: Statuses) -> Iterator[Pas
     if one.created_in != one.status_id:
         to = statuses[one.status_id]
         moved = rules.status_fact(to.category, *created)(
-            subject_id=item.id,
-            project_id=item.project_id,
-            key=item.key,
-            title=item.title,
+            **creation.fact_fields(item),
             from_id=one.created_in,
             to_id=one.status_id,
             to_name=to.name,

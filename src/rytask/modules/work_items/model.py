@@ -180,8 +180,32 @@ class ItemLabel(msgspec.Struct, frozen=True, rename="camel"):
     label_id: UUID
 
 
+class ItemStatus(msgspec.Struct, frozen=True):
+    """A status that items can come into, locked until we commit."""
+
+    id: UUID
+    name: str
+    category: Category
+
+
+class WantedReferences(msgspec.Struct, frozen=True, kw_only=True):
+    """All that an item is to refer to; without a status, the one that new items get.
+
+    `dated` asks for the day where the reporter is, or else where the organization is.
+    """
+
+    item_id: UUID
+    project_id: ProjectId
+    status_id: UUID | None = None
+    assignee_id: UserId | None = None
+    label_ids: list[UUID] = msgspec.field(default_factory=list)
+    parent_id: UUID | None = None
+    reporter_id: UserId | None = None
+    dated: bool = False
+
+
 class ItemReferences(msgspec.Struct, frozen=True):
-    """What an item is to stand on: its project, its status, and whether the rest may be used.
+    """All that an item refers to: its project, its status, and whether the rest may be used.
 
     `lineage` is the parent and its ancestors, `height` counts the levels of the item's own tree.
     """

@@ -1,7 +1,7 @@
 """Decisions about items that stand in an order and hang under one another."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 from uuid import UUID
 
@@ -83,6 +83,11 @@ def closing_times(
 def closed_as(category: Category) -> tuple[bool, bool]:
     """Whether items in such a status are completed, and whether they are closed."""
     return category == "COMPLETED", category in CLOSED
+
+
+def is_overdue(due: date | None, closed_at: datetime | None, today: date | None) -> bool:
+    """Whether an open item's day has passed."""
+    return due is not None and closed_at is None and today is not None and due < today
 
 
 def status_fact(

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from rytask.modules.projects import service as projects
-from rytask.modules.work_items import checks, creation, quick_add, rules, sorting
+from rytask.modules.work_items import checks, creation, quick_add, sorting
 from rytask.modules.work_items.activity import ACTIVITY_KINDS, activity_rows
 from rytask.modules.work_items.bulk import (
     delete_label,
@@ -18,8 +18,11 @@ from rytask.modules.work_items.model import (
     Activity,
     Created,
     ItemPage,
+    ItemReferences,
+    ItemStatus,
     Meta,
     Source,
+    WantedReferences,
     Watcher,
     WorkItem,
 )
@@ -37,7 +40,7 @@ from rytask.modules.work_items.updates import (
     update,
 )
 from rytask.platform import pages
-from rytask.platform.errors import Forbidden, Invalid, Malformed
+from rytask.platform.errors import Forbidden, Invalid
 from rytask.platform.http import Page
 from rytask.platform.ids import ProjectId, UserId, new_id
 from rytask.platform.work import Reading, Writing
@@ -100,71 +103,52 @@ async def create(
             ctx, new.quick_add, new, reporter_id, confined=confined
         )
     if new.project_id is None:
-        raise Malformed(
-            "Say which project: send `projectId`, or put its key into the line, as in +OPS.",
-            code="work_item.no_project",
-            problems=["projectId: needed"],
-        )
+        raise checks.no_project()
     title = checks.title(new.title or "")
     checks.dates(new.start_date, new.end_date, new.due_date)
-    item_id, label_ids = item_id or new_id(), checks.label_ids(new.label_ids)
-    if new.parent_id is not None:
-        await locking.lock_tree(ctx.db, ctx.org_id, new.project_id)
-    references = await resolve_references(
-        ctx.db,
-        ctx.actor,
-        ctx.now,
-        item_id=item_id,
+    wanted = WantedReferences(
+        item_id=item_id or new_id(),
         project_id=new.project_id,
         status_id=new.status_id,
         assignee_id=new.assignee_id,
-        label_ids=label_ids,
+        label_ids=checks.label_ids(new.label_ids),
         parent_id=new.parent_id,
-        day_of=reporter_id,
+        reporter_id=reporter_id,
         dated=new.due_date is not None,
     )
+    references, status = await _require_references(ctx, wanted)
+    slot = await writing.allocate_slot(ctx.db, ctx.org_id, wanted.project_id)
+    item, closed_at = creation.build_item(
+        new,
+        wanted,
+        references,
+        status,
+        slot,
+        title=title,
+        source=source or _source(ctx),
+        now=ctx.now,
+    )
+    await writing.insert(ctx.db, ctx.org_id, item, closed_at, capture_id, creation.watching(item))
+    for fact in creation.facts(item, status.name):
+        ctx.record(fact)
+    return Created(item, Meta(unresolved))
+
+
+async def _require_references(
+    ctx: Writing, wanted: WantedReferences
+) -> tuple[ItemReferences, ItemStatus]:
+    """Lock all that a new item refers to. Raises why the actor may not add it."""
+    if wanted.parent_id is not None:
+        await locking.lock_tree(ctx.db, ctx.org_id, wanted.project_id)
+    references = await resolve_references(ctx, wanted)
     if references is None:
         raise projects.not_found()
     projects.require_role(ctx.actor, references.role, "MEMBER")
     if references.archived:
         raise checks.archived()
-    if references.status_id is None or references.category is None:
-        raise checks.unknown_status()
-    checks.references(references, item_id, new.parent_id)
-    completed_at, closed_at = rules.closing_times(references.category, None, None, ctx.now)
-    slot = await writing.allocate_slot(ctx.db, ctx.org_id, new.project_id)
-    item = WorkItem(
-        id=item_id,
-        key=f"{references.key_prefix}-{slot.number}",
-        number=slot.number,
-        project_id=new.project_id,
-        title=title,
-        description=new.description,
-        status_id=references.status_id,
-        priority=new.priority or "NONE",
-        source=source or _source(ctx),
-        assignee_id=new.assignee_id,
-        reporter_id=reporter_id,
-        parent_id=new.parent_id,
-        estimate_value=new.estimate_value,
-        start_date=new.start_date,
-        end_date=new.end_date,
-        due_date=new.due_date,
-        overdue=bool(
-            new.due_date and references.today and not closed_at and new.due_date < references.today
-        ),
-        position=slot.position,
-        version=1,
-        completed_at=completed_at,
-        created_at=ctx.now,
-        updated_at=ctx.now,
-        label_ids=label_ids,
-        child_count=0,
-    )
-    await writing.insert(ctx.db, ctx.org_id, item, closed_at, capture_id, creation.watching(item))
-    for fact in creation.facts(item, references.status_name or ""):
-        ctx.record(fact)
-    return Created(item, Meta(unresolved))
+    status = checks.status(references)
+    checks.references(references, wanted)
+    return references, status
 
 
 async def capture(
@@ -276,14 +260,8 @@ async def _require_change_for_others(ctx: Writing, item: WorkItem) -> None:
 
 async def _check_other(ctx: Writing, item: WorkItem, user_id: UserId) -> None:
     await _require_change_for_others(ctx, item)
-    references = await resolve_references(
-        ctx.db,
-        ctx.actor,
-        ctx.now,
-        item_id=item.id,
-        project_id=item.project_id,
-        assignee_id=user_id,
-    )
+    wanted = WantedReferences(item_id=item.id, project_id=item.project_id, assignee_id=user_id)
+    references = await resolve_references(ctx, wanted)
     if references is None or not references.assignable:
         raise Invalid(
             "A watcher must be in the project, or an admin of the organization.",

@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rytask.modules.projects import service as projects
-from rytask.modules.work_items import checks, rules
+from rytask.modules.work_items import checks, creation, rules
 from rytask.modules.work_items.events import (
     Change,
     ItemAssigned,
@@ -16,10 +16,9 @@ from rytask.modules.work_items.events import (
     ItemMoved,
     ItemRestored,
     ItemTrashed,
-    SubtaskAdded,
     excerpt,
 )
-from rytask.modules.work_items.model import ItemLabel, LockedItem, WorkItem
+from rytask.modules.work_items.model import ItemLabel, LockedItem, WantedReferences, WorkItem
 from rytask.modules.work_items.positions import find_neighbours, is_between, position_for
 from rytask.modules.work_items.queries import locking, writing
 from rytask.modules.work_items.queries.references import resolve_references
@@ -49,19 +48,17 @@ async def update(ctx: Writing, item_id: UUID, changes: ItemChanges) -> WorkItem:
         )
     )
     if wanted.keys() & {"assignee_id", "label_ids", "parent_id"}:
-        references = await resolve_references(
-            ctx.db,
-            ctx.actor,
-            ctx.now,
+        asked = WantedReferences(
             item_id=item_id,
             project_id=before.project_id,
             assignee_id=wanted.get("assignee_id"),
-            label_ids=wanted.get("label_ids", ()),
+            label_ids=wanted.get("label_ids", []),
             parent_id=wanted.get("parent_id"),
         )
+        references = await resolve_references(ctx, asked)
         if references is None:
             raise checks.no_item()
-        checks.references(references, item_id, wanted.get("parent_id"))
+        checks.references(references, asked)
     if "status_id" in wanted:
         wanted |= _closing_times(ctx, before)
     return await _write(ctx, before, wanted, to_end="status_id" in wanted)
@@ -134,7 +131,7 @@ async def trash(ctx: Writing, item_id: UUID) -> None:
     await locking.lock_tree_of(ctx.db, ctx.org_id, item_id)
     item = await _lock_item(ctx, item_id)
     await writing.set_trashed(ctx.db, ctx.org_id, item, ctx.now, ctx.now)
-    ctx.record(ItemTrashed(**_fact_fields(item)))
+    ctx.record(ItemTrashed(**creation.fact_fields(item)))
 
 
 async def restore(ctx: Writing, item_id: UUID) -> WorkItem:
@@ -145,7 +142,7 @@ async def restore(ctx: Writing, item_id: UUID) -> WorkItem:
         return public_item(await _lock_item(ctx, item_id))
     item = checks.require_changeable(ctx.actor, locked)
     await writing.set_trashed(ctx.db, ctx.org_id, item, ctx.now, None)
-    ctx.record(ItemRestored(**_fact_fields(item)))
+    ctx.record(ItemRestored(**creation.fact_fields(item)))
     return replace(public_item(item), version=item.version + 1, updated_at=ctx.now)
 
 
@@ -164,20 +161,14 @@ async def add_label(ctx: Writing, item_id: UUID, new: NewLabelOfItem) -> ItemLab
         [label_id] = await projects.ensure_labels(ctx, workspace_id, [new.name.strip()])
     item = await _lock_item(ctx, item_id)
     if new.label_id is not None:
-        references = await resolve_references(
-            ctx.db,
-            ctx.actor,
-            ctx.now,
-            item_id=item_id,
-            project_id=item.project_id,
-            label_ids=[label_id],
-        )
+        asked = WantedReferences(item_id=item_id, project_id=item.project_id, label_ids=[label_id])
+        references = await resolve_references(ctx, asked)
         if references is None or not references.labels_exist:
             raise NotFound("There is no such label.")
     if label_id not in item.label_ids:
         label_ids = checks.label_ids([*item.label_ids, label_id])
         await writing.set_labels(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
-        ctx.record(ItemLabelled(**_fact_fields(item), added=[label_id], removed=[]))
+        ctx.record(ItemLabelled(**creation.fact_fields(item), added=[label_id], removed=[]))
     return ItemLabel(label_id)
 
 
@@ -188,7 +179,7 @@ async def remove_label(ctx: Writing, item_id: UUID, label_id: UUID) -> None:
         raise NotFound("The item does not have this label.")
     label_ids = [id for id in item.label_ids if id != label_id]
     await writing.set_labels(ctx.db, ctx.org_id, item_id, ctx.now, label_ids)
-    ctx.record(ItemLabelled(**_fact_fields(item), added=[], removed=[label_id]))
+    ctx.record(ItemLabelled(**creation.fact_fields(item), added=[], removed=[label_id]))
 
 
 def public_item(item: WorkItem) -> WorkItem:
@@ -249,7 +240,7 @@ def _with_changes(ctx: Writing, before: LockedItem, changes: dict[str, Any]) -> 
     return replace(
         public_item(before),
         **changes,
-        overdue=due_date is not None and closed_at is None and due_date < before.today,
+        overdue=rules.is_overdue(due_date, closed_at, before.today),
         version=before.version + 1,
         updated_at=ctx.now,
     )
@@ -261,7 +252,7 @@ _DERIVED_FIELDS = {"overdue", "version", "completedAt", "updatedAt"}
 
 def _record(ctx: Writing, before: LockedItem, after: WorkItem) -> None:
     """One fact for each kind of news."""
-    fact_fields = _fact_fields(after)
+    fact_fields = creation.fact_fields(after)
     fields = set(patch.changed_fields(public_item(before), after)) - _DERIVED_FIELDS
     changes = [
         Change(name, excerpt(getattr(before, attribute)), excerpt(getattr(after, attribute)))
@@ -297,21 +288,4 @@ def _record(ctx: Writing, before: LockedItem, after: WorkItem) -> None:
             )
         )
     if "parentId" in fields and after.parent_id is not None:
-        ctx.record(
-            SubtaskAdded(
-                subject_id=after.parent_id,
-                project_id=after.project_id,
-                key=after.key,
-                title=after.title,
-                subtask_id=after.id,
-            )
-        )
-
-
-def _fact_fields(item: WorkItem) -> dict[str, Any]:
-    return {
-        "subject_id": item.id,
-        "project_id": item.project_id,
-        "key": item.key,
-        "title": item.title,
-    }
+        ctx.record(creation.subtask_added(after, after.parent_id))

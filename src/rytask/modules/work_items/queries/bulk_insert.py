@@ -6,25 +6,18 @@ from uuid import UUID
 
 import msgspec
 
-from rytask.modules.projects.model import Category
-from rytask.modules.work_items.model import WatchReason, WorkItem
+from rytask.modules.work_items.model import ItemStatus, WatchReason, WorkItem
 from rytask.modules.work_items.rules import STEP
 from rytask.platform.db import Reader, Tx
 from rytask.platform.ids import OrgId, ProjectId, UserId
 
 
-class ImportStatus(msgspec.Struct, frozen=True):
-    id: UUID
-    name: str
-    category: Category
-
-
 async def lock_statuses(
     tx: Tx, org_id: OrgId, project_id: ProjectId, ids: Collection[UUID]
-) -> dict[UUID, ImportStatus]:
+) -> dict[UUID, ItemStatus]:
     """Statuses of a project by id; nobody changes or deletes them until we commit."""
     found = await tx.all(
-        ImportStatus,
+        ItemStatus,
         "SELECT s.id, s.name, s.category FROM statuses s"
         " WHERE s.org_id = $1 AND s.project_id = $2 AND s.id = ANY ($3) AND s.deleted_at IS NULL"
         " ORDER BY s.id FOR SHARE",
