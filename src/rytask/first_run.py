@@ -114,6 +114,11 @@ async def set_up(
         data = msgspec.convert(given, FirstRun)
     except msgspec.ValidationError as error:
         raise CannotRun(f"This cannot be: {error}.") from None
+    if await identity.has_account(work.database.reader, data.owner_email):
+        # Run again by mistake, it would leave a second organization.
+        raise CannotRun(
+            f"{data.owner_email} has an account already: sign in with it, or name another owner."
+        )
     password_hash = await passwords.hash(password)
     async with work.writing(system(OrgId(new_id()))) as ctx:
         await create_organization(

@@ -37,7 +37,7 @@ from rytask.modules.identity.sign_in import sign_in as sign_in
 from rytask.modules.identity.sign_in import start_session as start_session
 from rytask.platform import auth, crypto, patch
 from rytask.platform.auth import LookUp, permissions
-from rytask.platform.db import Dangling, Duplicate
+from rytask.platform.db import Dangling, Duplicate, Reader
 from rytask.platform.errors import (
     Conflict,
     Forbidden,
@@ -223,6 +223,11 @@ async def lock_members(
     mine = None if me is None else members.get(me)
     _permit(ctx.actor, mine and mine.role, permission)
     return members
+
+
+async def has_account(db: Reader, email: str) -> bool:
+    """Whether an address signs in to any organization. For operators: it tells who is here."""
+    return bool(await credentials.accounts_of(db, email, None, 1))
 
 
 async def account_of(ctx: Reading, email: str) -> Membership | None:
