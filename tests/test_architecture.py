@@ -119,3 +119,27 @@ def test_no_module_catches_errors_that_it_does_not_know(module: str) -> None:
         )
     ]
     assert caught == []
+
+
+HEADLESS = re.compile(
+    r"(?:who|whom|whose|what|which|when|where|why|how|(?:who|what|which|when|where)ever)\b", re.I
+)
+
+
+def docstrings(tree: ast.Module) -> Iterator[str]:
+    """The docstrings of a file: its own, and those of its classes, functions and fields."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield text
+
+
+def test_docstrings_open_with_a_verb_or_a_noun() -> None:
+    """Readers skim first words, and "What …" or "Who …" names neither an action nor a thing."""
+    headless = [
+        (str(file.relative_to(SOURCE)), text.splitlines()[0])
+        for file in sorted(SOURCE.rglob("*.py"))
+        for text in docstrings(ast.parse(file.read_text("utf-8")))
+        if HEADLESS.match(text.lstrip())
+    ]
+    assert headless == []

@@ -1,4 +1,4 @@
-"""Where `rytask` starts."""
+"""The entry point of `rytask`."""
 
 from rytask.cli import app
 from rytask.platform.errors import CannotRun, Refused, Unavailable

@@ -179,7 +179,7 @@ async def worker(
 
 @asynccontextmanager
 async def cli_tools(settings: Settings) -> AsyncIterator[tuple[Work, Passwords]]:
-    """What a command needs to change things. Its jobs are found by the workers' next look."""
+    """Open what a command needs for changes. Workers find its jobs when they next poll."""
     database = await Database.connect(settings.database_url, size=2, name="rytask-cli")
     passwords = _passwords(settings)
     try:

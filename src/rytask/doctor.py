@@ -195,7 +195,7 @@ def _connections(room: int, each: int) -> Finding:
 
 
 async def _commit(connection: asyncpg.Connection, fsync: bool) -> Finding:
-    """How long PostgreSQL takes to make one commit safe: every change waits for that."""
+    """Measure how long PostgreSQL takes for a durable commit: every change waits for that."""
     if not fsync:
         return _problem(
             "PostgreSQL", "fsync is off: a power cut destroys the database.", "Set fsync = on."
@@ -294,7 +294,7 @@ async def _redis(url: str) -> AsyncIterator[Finding]:
 
 
 def _clock(whose: str, asked: datetime, theirs: datetime) -> Finding:
-    """What the other side said is taken for what it was half-way to the answer."""
+    """Compare clocks, taking the other's time as that of half-way to its answer."""
     halfway = asked + (datetime.now(UTC) - asked) / 2
     seconds = (theirs - halfway).total_seconds()
     found = f"The clock of {whose} is {abs(seconds):.1f} s {'ahead' if seconds > 0 else 'behind'}."

@@ -34,7 +34,7 @@ class Availability(msgspec.Struct, frozen=True):
 
 
 class FirstRun(Body):
-    """Who runs this installation, and for whom."""
+    """The first owner, and their organization."""
 
     organization_name: OrgName
     owner_name: PersonName
@@ -43,7 +43,7 @@ class FirstRun(Body):
 
 
 class StartingOrganization(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is after the first run."""
+    """The result of the first run."""
 
     org_id: OrgId
     workspace_id: UUID

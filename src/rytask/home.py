@@ -1,4 +1,4 @@
-"""What a visitor without a client finds: the front page, the API page, probes and metrics."""
+"""Pages for visitors without a client: the front page, the API page, probes and metrics."""
 
 import asyncio
 import hmac
@@ -51,7 +51,7 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class Probes:
-    """Looks at what a process needs. `draining` is set once it has been told to stop."""
+    """Checks what a process needs. `draining` is set once it has been asked to stop."""
 
     def __init__(self, database: Database, redis: RequestRedis) -> None:
         self._database, self._redis = database, redis

@@ -78,7 +78,7 @@ async def _worker(settings: Settings) -> None:
 
 
 def _connections(settings: Settings) -> int:
-    """How many connections of callers fit into the files that this process may open.
+    """Return how many connections of callers fit into this process's limit on files.
 
     Those to PostgreSQL and Redis come first.
     """
@@ -96,7 +96,7 @@ def _freeze_heap() -> None:
 
 
 def _stop_requested() -> "asyncio.Future[None]":
-    """Done once the process is told to stop."""
+    """A future, done on a signal to stop."""
     loop = asyncio.get_running_loop()
     stop_requested: asyncio.Future[None] = loop.create_future()
 

@@ -46,7 +46,7 @@ async def load(
 ) -> bool:
     """Load the demo unless it is there, and fill it up to `size` items; whether it was new.
 
-    `advance` is told how many items there are already, and then how many were added. Interrupted
+    `advance` is called with the number of items there are, and then with those added. Interrupted
     and run again, it goes on. What somebody has deleted since is not made again.
     """
     fresh = not await orgs.exists(work.database.reader, ORG)

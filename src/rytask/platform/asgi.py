@@ -60,7 +60,7 @@ class Application:
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being answered. Open streams do not count."""
+        """The number of requests being answered. Open streams do not count."""
         return len(self._in_flight)
 
     def drain(self) -> None:
@@ -105,7 +105,7 @@ class Application:
         send: Send,
         task: "asyncio.Task[None]",
     ) -> Outcome | None:
-        """Whatever goes wrong is an answer, too."""
+        """Answer a request, also when it fails."""
         try:
             self._cors_headers(request, headers)
             if request.method == "OPTIONS" and b"access-control-request-method" in request.headers:

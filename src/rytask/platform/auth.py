@@ -54,7 +54,7 @@ def permissions(role: OrgRole, scopes: tuple[str, ...]) -> frozenset[str]:
 
 
 class Keys(msgspec.Struct, frozen=True, kw_only=True):
-    """What access tokens are signed and verified with: one secret, or an RSA pair."""
+    """The keys of access tokens, for signing and verifying: one secret, or an RSA pair."""
 
     algorithm: str
     signing: str

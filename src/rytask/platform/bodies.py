@@ -25,10 +25,10 @@ _TICK = 0.05
 
 
 class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What callers may leave unfinished."""
+    """Limits on unfinished bodies."""
 
     seconds: float = 10.0
-    """How long a body may keep us waiting, and one second more for each `rate` bytes of it."""
+    """The longest wait for a body, plus one second for each `rate` bytes of it."""
     rate: int = 32 * 1024
     seconds_when_full: float = 0.2
     requests: int = 1_000
@@ -38,7 +38,7 @@ class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Unfinished:
-    """What is awaited and kept of unfinished bodies."""
+    """Counts of unfinished bodies and their bytes."""
 
     __slots__ = ("bytes", "requests")
 
@@ -76,7 +76,7 @@ class Bodies:
 
     @property
     def unfinished(self) -> int:
-        """How many bodies are awaited now."""
+        """The number of awaited bodies."""
         return self._total.requests
 
     async def read(self, receive: Receive, network: str, limit: int) -> bytes:

@@ -1,4 +1,4 @@
-"""How many connections to PostgreSQL one process opens, added up in one place."""
+"""The number of PostgreSQL connections of one process, added up in one place."""
 
 POOL_SIZE = 10
 ASYNC_COMMIT_POOL_SIZE = 4

@@ -51,7 +51,7 @@ class Passwords:
         )
 
     async def hash(self, password: str) -> str:
-        """What is kept instead of the password."""
+        """Hash a password to store."""
         return await self._in_thread(self._argon2.hash, password)
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
@@ -152,12 +152,12 @@ def token_ok(text: str) -> bool:
 
 
 def digest(text: str) -> bytes:
-    """What is kept of a token. A token is random, so a plain SHA-256 is enough."""
+    """Hash a token to store. A token is random, so a plain SHA-256 is enough."""
     return hashlib.sha256(text.encode()).digest()
 
 
 def successor(secret: str, text: str) -> str:
-    """The token that follows a refresh token: always the same one, and only we can tell which."""
+    """The token that follows a refresh token: always the same one, and only we can derive it."""
     prefix = text[: text.rfind("_") + 1]
     follows = hmac.digest(secret.encode(), b"successor/" + text.encode(), "sha256")
     return _with_checksum(prefix + _base62(int.from_bytes(follows), 43))

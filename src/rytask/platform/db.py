@@ -192,7 +192,7 @@ class Tx(Reader):
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """What is done inside is undone alone when it raises."""
+        """Roll back the block alone when it raises."""
         async with self._connection.transaction():
             yield
 

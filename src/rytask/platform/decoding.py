@@ -1,4 +1,4 @@
-"""What a caller sent, as the values that the operation's function takes.
+"""Decoding of requests into the values that the operation's function takes.
 
 Decoding is validation: what does not have the promised shape is refused, with the place named.
 """
@@ -120,7 +120,7 @@ def _located(message: str, whole: str = "body") -> str:
 
 
 def _cut(text: str) -> str:
-    """What a caller sent is not sent back at any length."""
+    """Shorten what a caller sent, to quote it."""
     return text if len(text) <= 200 else text[:200] + "…"
 
 

@@ -31,7 +31,7 @@ class Secret(str):
 
 
 def read(environ: Mapping[str, str], name: str, *, secret: bool) -> str:
-    """What a variable holds; of a secret, also what the file holds that `NAME_FILE` names."""
+    """Read a variable; a secret may also be in the file that `NAME_FILE` names."""
     given = environ.get(name, "").strip()
     path = environ.get(f"{name}_FILE", "") if secret else ""
     if not path:
@@ -46,7 +46,7 @@ def read(environ: Mapping[str, str], name: str, *, secret: bool) -> str:
 
 
 def parse(text: str, hint: Any) -> Any:
-    """What the text means, by its annotated type."""
+    """Parse the text by its annotated type."""
     kind, meta = get_args(hint)
     if get_origin(kind) is tuple:
         parts = (part.strip() for part in text.split(","))

@@ -1,4 +1,4 @@
-"""What somebody can act on: a caller whom we refuse, or whoever runs this machine.
+"""Errors to act on: by a caller whom we refuse, or by whoever runs this machine.
 
 Each class of refusal is one status; its code is part of the API.
 """

@@ -1,4 +1,4 @@
-"""What the platform throws away by itself."""
+"""Deletion of the platform's old rows."""
 
 from datetime import timedelta
 

@@ -45,11 +45,11 @@ class Page(msgspec.Struct, Generic[T], frozen=True, rename="camel"):
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """What a caller sends. Unknown fields are refused."""
+    """A request body. Unknown fields are refused."""
 
 
 class Query(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """What a caller asks for in the query string. Unknown parameters are refused."""
+    """A query string. Unknown parameters are refused."""
 
 
 class Answer(Outcome):
@@ -123,13 +123,13 @@ class Request:
 
     @property
     def client(self) -> Client:
-        """Where it comes from."""
+        """The calling client."""
         agent = self.header(b"user-agent")
         return Client(self.ip, agent and agent[:200])
 
     @property
     def network(self) -> str:
-        """Whom the address stands for."""
+        """The address's network."""
         return Client(self.ip).network
 
     async def body(self, limit: int = _MAX_BODY) -> bytes:
@@ -200,7 +200,7 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     throttle: Throttle
     max_body: int
     method: Method = "GET"
-    """How metrics count it."""
+    """The method in metrics."""
 
 
 def mount(

@@ -85,7 +85,7 @@ def parse_key(header: str) -> str:
 
 
 def fingerprint(method: str, path: str, query: str, media_type: str, body: bytes) -> bytes:
-    """What makes two requests the same request."""
+    """Hash a request: the same request, the same hash."""
     return _digest(method, path, query, media_type, body)
 
 

@@ -32,7 +32,7 @@ Arg = TypeVar("Arg", UUID, int, str)
 
 @dataclass(frozen=True)
 class Tools:
-    """What a job that reaches the outside may use."""
+    """The tools of jobs that reach the outside."""
 
     work: Work
     http: "aiohttp.ClientSession"
@@ -184,7 +184,7 @@ def registered(name: str) -> RegisteredJob:
 
 
 def attempts_of(name: str) -> int:
-    """How often a job may be tried."""
+    """Return a job's most attempts."""
     return registered(name).attempts
 
 

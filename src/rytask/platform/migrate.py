@@ -32,7 +32,7 @@ class Migration(msgspec.Struct, frozen=True):
 
     @property
     def statements(self) -> list[str]:
-        """What is to be committed at once: all of it, or one statement after the other."""
+        """The parts to commit one by one: the whole text, or each of its statements."""
         if not self.sql.startswith("-- one by one\n"):
             return [self.sql]
         return [text for text in self.sql.split(";\n") if text.strip()]
@@ -56,14 +56,14 @@ def shipped_migrations() -> list[Migration]:
 
 
 def too_old(postgres: ServerVersion) -> str | None:
-    """What to say of a PostgreSQL that the schema cannot live in."""
+    """Return the error for a PostgreSQL that is too old, if it is."""
     if postgres.major >= _OLDEST:
         return None
     return f"PostgreSQL {postgres.major} is too old: {_OLDEST} or newer is needed."
 
 
 async def pending(connection: asyncpg.Connection) -> list[Migration]:
-    """What has not been applied yet. Raises SchemaProblem when history was changed."""
+    """List unapplied migrations. Raises SchemaProblem when history was changed."""
     with translated():
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations ("

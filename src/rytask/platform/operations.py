@@ -22,14 +22,14 @@ _INJECTED = {"ctx", "data", "query", "actor", "client", "request"}
 
 
 class Client(msgspec.Struct, frozen=True):
-    """Where a call comes from."""
+    """The origin of a call."""
 
     ip: str = ""
     user_agent: str | None = None
 
     @property
     def network(self) -> str:
-        """Whom the address stands for: with IPv6, one customer has a whole /64 of them."""
+        """The address's network: with IPv6, one customer has a whole /64 of addresses."""
         if ":" in self.ip:
             with suppress(ValueError):
                 return str(ipaddress.IPv6Network((self.ip, 64), strict=False))
@@ -37,7 +37,7 @@ class Client(msgspec.Struct, frozen=True):
 
 
 class Outcome:
-    """What an operation gave: its answer as JSON, empty where it has none.
+    """The result of an operation: its answer as JSON, empty where it has none.
 
     `status` is that of HTTP, which a replay of the answer repeats.
     """

@@ -167,7 +167,7 @@ class Job(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Count(msgspec.Struct, frozen=True, rename="camel"):
-    """How many jobs are in a state, and for how many seconds the oldest of them has been due."""
+    """The number of jobs in a state, and the seconds that the oldest of them has been due."""
 
     state: State
     jobs: int
@@ -204,7 +204,7 @@ async def job(db: Reader, job_id: int) -> Job:
 
 
 class Dead(msgspec.Struct, frozen=True, rename="camel"):
-    """How many jobs of a name have failed for good, and the last words of the newest."""
+    """The number of jobs of a name that failed for good, and the newest one's error."""
 
     name: str
     jobs: int
@@ -212,7 +212,7 @@ class Dead(msgspec.Struct, frozen=True, rename="camel"):
 
 
 async def dead(db: Reader) -> list[Dead]:
-    """What has failed for good, by name."""
+    """Count jobs that failed for good, by name."""
     return await db.all(
         Dead,
         "SELECT name, count(*) AS jobs, (array_agg(last_error ORDER BY id DESC))[1] AS last_error"

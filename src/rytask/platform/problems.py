@@ -1,4 +1,4 @@
-"""Why a request was not answered as its route promises: problem details, the same for all."""
+"""Problem details: the answer, the same for all, where a route cannot give its own."""
 
 from collections.abc import Mapping
 
@@ -48,7 +48,7 @@ def refusal(refused: Refused, request: Request) -> Answer:
 
 
 def failure(request: Request) -> Answer:
-    """The answer after a bug of ours: it tells nothing but the id under which it was logged."""
+    """The answer after a bug of ours: it shows nothing but the id under which it was logged."""
     return _problem(
         500,
         "Internal Server Error",

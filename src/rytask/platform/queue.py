@@ -64,7 +64,7 @@ class Queues:
         }
 
     async def waiting(self) -> dict[Queue, int]:
-        """How many batches wait in each queue for a consumer."""
+        """Count the batches that wait for a consumer, by queue."""
         pipe = self._redis.pipeline(transaction=False)
         for queue in self._queues.values():
             pipe.llen(queue.toKey("wait"))

@@ -27,7 +27,7 @@ class Draining(Protocol):
 
 
 class ServerLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What connections may take, and how long a stopping server waits for requests."""
+    """Limits on connections, and on a stopping server's wait for requests."""
 
     connections: int = 8192
     head_seconds: float = 10.0

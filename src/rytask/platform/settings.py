@@ -35,7 +35,7 @@ def _days(description: str, least: int) -> Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be configured, and what it means."""
+    """The settings, with what each of them means."""
 
     database_url: Annotated[
         Secret,
@@ -223,7 +223,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def signing_secret(self) -> str:
-        """What other secrets are derived from: the same in every process."""
+        """The secret that others are derived from, the same in every process."""
         return self.jwt_secret or self.jwt_private_key
 
     @property
@@ -320,7 +320,7 @@ def configuration_markdown() -> str:
 
 
 def _contradictions(settings: Settings, before: list[str], serving: bool) -> Iterator[str]:
-    """What is wrong with the settings taken together."""
+    """List contradictions between settings."""
     named = {problem.split()[0] for problem in before}
     if serving and not settings.redis_url and "REDIS_URL" not in named:
         yield f"REDIS_URL is missing: set it to {_example('redis_url')}."

@@ -25,7 +25,7 @@ _LAST_PART = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class Mounted(msgspec.Struct, frozen=True):
-    """A request that a mounted application answers, and who is told how that goes."""
+    """A request that a mounted application answers, and callbacks for its progress."""
 
     mount: Mount
     request: Request

@@ -1,4 +1,4 @@
-"""How long the parts of a worker wait: one value, so that tests of crashes wait less."""
+"""The waits of a worker's parts: one value, so that tests of crashes wait less."""
 
 import msgspec
 

@@ -22,7 +22,7 @@ OrgRole = Literal["OWNER", "ADMIN", "MEMBER", "VIEWER", "GUEST"]
 
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is asking. `user_id` is None for the system itself.
+    """The caller. `user_id` is None for the system itself.
 
     `permissions` are those of the role, narrowed by the token's scopes. `token_id` is the personal
     access token in use, if one is, and `until` when it ends; `session_id` is the family of the
@@ -59,7 +59,7 @@ def system(org_id: OrgId, source: Source = "SYSTEM") -> Actor:
 
 
 class Reading:
-    """What a use case that only looks may use."""
+    """The context of a use case that only reads."""
 
     __slots__ = ("_actor", "db", "now")
 
@@ -76,7 +76,7 @@ class Reading:
 
 
 class Writing(Reading):
-    """What a use case that changes something may use: the same, inside one transaction."""
+    """The context of a use case that changes something: the same, inside one transaction."""
 
     __slots__ = ("_facts", "_jobs", "db")
     db: Tx

@@ -1,6 +1,6 @@
 """The worker: takes batches from the queue, claims their rows, runs them and settles each.
 
-One row's failure is its own. When the worker is told to stop, what runs may end, and the rest goes
+One row's failure is its own. When the worker is stopped, what runs may end, and the rest goes
 back at once for another worker.
 """
 

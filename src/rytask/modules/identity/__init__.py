@@ -1,4 +1,4 @@
-"""Who people are, what they may do, and how they prove it.
+"""Users, their permissions, and their authentication.
 
 Owns users, memberships (a person's role, and the workspace they work in), sessions, personal access
 tokens, one-time links and the count of failed sign-ins. Roles are kept here, below `orgs`, because

@@ -1,4 +1,4 @@
-"""What happened to people, their sessions and their tokens. Together they are the audit log."""
+"""Facts about people, their sessions and their tokens. Together they are the audit log."""
 
 from datetime import datetime
 from typing import ClassVar, Literal

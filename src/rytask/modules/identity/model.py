@@ -98,13 +98,13 @@ class CreatedToken(ApiToken, frozen=True, rename="camel"):
 
 
 class SessionContext(msgspec.Struct, frozen=True):
-    """What it takes to let somebody in, and where they come from."""
+    """Everything that signing in takes, and the client's origin."""
 
     bearers: Bearers
     settings: Settings
     ip: str
     network: str
-    """What failures are counted for: the address, or the IPv6 network that it is in."""
+    """The unit that failures are counted by: the address, or its IPv6 network."""
     user_agent: str | None = None
 
 
@@ -168,7 +168,7 @@ class TokenInUse(msgspec.Struct, frozen=True):
 
 
 class Addressee(msgspec.Struct, frozen=True):
-    """Whom a link would be sent to."""
+    """The recipient of a link."""
 
     org_id: OrgId
     user_id: UserId
@@ -187,7 +187,7 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class AttemptCount(msgspec.Struct, frozen=True):
-    """How often something was tried lately, and until when no more is let through."""
+    """The number of recent attempts, and the time until which more are refused."""
 
     times: int
     locked_until: datetime | None

@@ -56,7 +56,7 @@ async def logout(ctx: Writing) -> None:
 
 @routes.route("GET", "/auth/sessions", permission="self", operation_id="list_sessions")
 async def list_sessions(ctx: Reading) -> list[Session]:
-    """Where you are signed in."""
+    """List your sessions."""
     return await sign_in.sessions(ctx)
 
 

@@ -14,7 +14,7 @@ GRACE = timedelta(seconds=10)
 def judge_refresh(
     session: StoredSession, now: datetime
 ) -> Literal["rotate", "repeat", "reused", "over"]:
-    """What to do with a refresh token that was presented."""
+    """Decide about a refresh token that was presented."""
     if session.revoked_at is not None or session.expires_at <= now:
         return "over"
     if session.rotated_at is None:

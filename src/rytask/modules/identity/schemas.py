@@ -1,4 +1,4 @@
-"""What callers send."""
+"""Request bodies."""
 
 from datetime import datetime
 from typing import Annotated, Literal

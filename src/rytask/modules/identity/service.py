@@ -146,7 +146,7 @@ async def revoke_token(ctx: Writing, token_id: TokenId) -> None:
 
 
 def pat_reader(work: Work) -> LookUp:
-    """How the owner of a personal access token is found."""
+    """Return the look-up of a personal access token."""
 
     async def look_up(secret: str) -> Actor | None:
         if not secret.startswith(("rytask_pat_", "rytask_mcp_")) or not crypto.token_ok(secret):

@@ -155,7 +155,7 @@ async def sign_out(ctx: Writing) -> None:
 
 
 async def sessions(ctx: Reading) -> list[Session]:
-    """Where the person is signed in, the latest first."""
+    """List the person's sessions, the latest first."""
     return await credentials.sessions(
         ctx.db, ctx.org_id, ctx.actor.me, ctx.actor.session_id, ctx.now
     )

@@ -1,4 +1,4 @@
-"""What people do with their inbox."""
+"""Facts about people's inboxes."""
 
 from typing import ClassVar
 

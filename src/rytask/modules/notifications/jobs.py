@@ -1,4 +1,4 @@
-"""The scan that tells people what is due, in the morning of each one's own zone; and pruning."""
+"""The scan that notifies people of what is due, in the morning of their own zones; and pruning."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -24,10 +24,10 @@ async def due_scan(tools: Tools) -> None:
 
 @transactional("notifications.scan", attempts=10)
 async def scan(ctx: Writing, org_id: UUID) -> None:
-    """Tell people of one organization what is due soon and what is overdue.
+    """Notify people of one organization of what is due soon or overdue.
 
-    Each person is told once per local day, in the transaction that says so, however many workers
-    scan at the same time. Who is left over is told by another such job.
+    Each person is notified once per local day, in the transaction that says so, even if several
+    workers scan at the same time. Those left over are notified by another such job.
     """
     persons = await queries.claim_scans(ctx.db, ctx.org_id, rules.local_times(ctx.now), _PERSONS)
     if not persons:

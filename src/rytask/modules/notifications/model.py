@@ -1,4 +1,4 @@
-"""What people are told, and the inbox where they find it."""
+"""Notifications, and the inbox that holds them."""
 
 from datetime import date, datetime
 from typing import Literal, NewType
@@ -16,7 +16,7 @@ State = Literal["unread", "all", "snoozed", "archived"]
 
 
 class Notification(msgspec.Struct, frozen=True, rename="camel"):
-    """`payload` has what it takes to show it, as it was when it was told."""
+    """`payload` has what it takes to show it, as of the time of the event."""
 
     id: NotificationId
     recipient_id: UserId
@@ -54,9 +54,9 @@ class ItemPayload(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to tell somebody. `key` says what about, and in which bucket of time.
+    """A notification to create. `key` names its subject and its bucket of time.
 
-    Told again under the same key, it is the same notice: with a later `seq` it is made new, and
+    Repeated under the same key, it is the same notice: with a later `seq` it is made new, and
     unread; without one, or with an earlier one, nothing happens.
     """
 

@@ -70,7 +70,7 @@ async def inbox(
 
 
 async def unread(db: Reader, actor: Actor, now: datetime, up_to: int) -> int:
-    """How many are unread, counted no further than `up_to`."""
+    """Count the unread, no further than `up_to`."""
     where = _in_state(_inbox(actor), "unread", now)
     return await db.value(
         f"SELECT count(*) FROM (SELECT FROM notifications n WHERE {where.sql}"
@@ -302,8 +302,8 @@ async def purge(tx: Tx, older_than: datetime, *, seen: bool) -> int:
     )
 
 
-# Who has to be told what is due: it is their hour (notify_at) of a working day on which they have
-# not been told yet. $1 and $2 are the local times by zone, $3 is that of UTC: a name that is no
+# People to notify of what is due: it is their hour (notify_at) of a working day on which they have
+# not been notified yet. $1 and $2 are the local times by zone, $3 is that of UTC: a name that is no
 # zone falls back to the organization's, and to UTC. The day is that of the hour which came last,
 # if it is today's, or was missed by less than an hour around midnight.
 _DUE_PERSONS: LiteralString = (
@@ -329,12 +329,12 @@ def _clocks(local_times: Mapping[str, datetime]) -> tuple[list[str], list[dateti
 
 
 async def orgs_to_scan(db: Reader, local_times: Mapping[str, datetime]) -> list[OrgId]:
-    """The organizations with somebody to be told now."""
+    """The organizations with somebody to notify now."""
     return await db.values(f"SELECT DISTINCT u.org_id {_DUE_PERSONS}", *_clocks(local_times))
 
 
 class ClaimedScan(msgspec.Struct, frozen=True):
-    """Somebody who is told today what is due, and which day that is."""
+    """Somebody who is notified today of what is due, and their date."""
 
     user_id: UserId
     today: date
@@ -343,7 +343,7 @@ class ClaimedScan(msgspec.Struct, frozen=True):
 async def claim_scans(
     tx: Tx, org_id: OrgId, local_times: Mapping[str, datetime], limit: int
 ) -> list[ClaimedScan]:
-    """Mark some of those who have to be told as told today. Each is given to one caller only."""
+    """Mark some of those to notify as notified today. Each is given to one caller only."""
     return await tx.all(
         ClaimedScan,
         "INSERT INTO notification_scans AS s (org_id, user_id, scanned_on)"
@@ -359,7 +359,7 @@ async def claim_scans(
 
 
 class Due(msgspec.Struct, frozen=True):
-    """An item that is due soon, or overdue, and somebody who has not been told."""
+    """An item that is due soon, or overdue, and somebody not notified of it."""
 
     recipient_id: UserId
     kind: Kind
@@ -373,7 +373,7 @@ class Due(msgspec.Struct, frozen=True):
 
 
 async def due(db: Reader, org_id: OrgId, scanned: Sequence[ClaimedScan]) -> list[Due]:
-    """What these people have not been told yet, of the open items that they can see.
+    """List visible open items of which these people have not been notified yet.
 
     Due soon: on that day or the two after it, once for each due date. Overdue: once in each week
     that begins on the day after it, on the 1st, 8th, 15th … day of the recipient's own.

@@ -1,4 +1,4 @@
-"""What people are told when something happens to an item that concerns them."""
+"""Notifications about what happens to items that concern their recipients."""
 
 from uuid import UUID
 
@@ -103,7 +103,7 @@ async def archive_after_trash(ctx: Writing, recorded: RecordedFact, fact: ItemTr
 
 
 async def _notify_followers(ctx: Writing, recorded: RecordedFact, fact: StatusFact) -> None:
-    """Tell who follows an item, unless its assignee was just told, or a bulk operation will."""
+    """Notify an item's watchers, unless its assignee just was, or a bulk operation will."""
     if fact.from_id is None or fact.operation_id is not None:
         return
     persons = await queries.recipients(

@@ -1,4 +1,4 @@
-"""Decisions about time: buckets of news, the clocks of the world, and the state of a notice."""
+"""Decisions about time: buckets of notices, the clocks of the world, and the state of a notice."""
 
 from datetime import datetime, timedelta
 from functools import cache
@@ -19,7 +19,7 @@ def bucket(at: datetime) -> int:
 
 
 def local_times(now: datetime) -> dict[str, datetime]:
-    """What the clocks on the wall show in every zone that there is."""
+    """Return the local time in every time zone, by its name."""
     return {name: now.astimezone(zone).replace(tzinfo=None) for name, zone in _zones().items()}
 
 

@@ -1,4 +1,4 @@
-"""What callers send about their inbox."""
+"""Request bodies about the inbox."""
 
 from datetime import datetime
 from typing import Annotated

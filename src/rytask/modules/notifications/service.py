@@ -24,7 +24,7 @@ async def inbox(ctx: Reading, query: InboxQuery) -> Page[Notification]:
 
 
 async def unread_count(ctx: Reading) -> Count:
-    """How many are unread and neither snoozed nor archived: 1,000 stands for that many or more."""
+    """Count the unread that are neither snoozed nor archived: 1,000 means that many or more."""
     return Count(await queries.unread(ctx.db, ctx.actor, ctx.now, _COUNTED))
 
 
@@ -59,7 +59,7 @@ async def notify_admins(
 ) -> None:
     """Tell the owners and admins of the organization, except whoever acts.
 
-    `key` says what about: under the same one, each is told once.
+    `key` names the subject: for the same one, each is notified once.
     """
     me = ctx.actor.user_id
     await queries.insert_notices(

@@ -1,4 +1,4 @@
-"""What happened to an organization, its workspaces and its invitations."""
+"""Facts about an organization, its workspaces and its invitations."""
 
 from typing import ClassVar
 

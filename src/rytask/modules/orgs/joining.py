@@ -129,7 +129,7 @@ async def revoke_invite(ctx: Writing, invite_id: InviteId) -> None:
 
 
 async def invitation(work: Work, token: str) -> Invitation:
-    """What an invitation says to whoever has its link. Raises Gone when it cannot be used."""
+    """Return an invitation for its link. Raises Gone when it cannot be used."""
     invite = await _open_invite(work, token)
     return Invitation(invite.organization_name, invite.role, invite.email)
 
@@ -189,7 +189,7 @@ def secret_of(settings: Settings, invite_id: InviteId, *, mailed: bool) -> str:
 
 
 def link_of(settings: Settings, invite_id: InviteId, *, mailed: bool) -> str:
-    """Where an invitation is accepted."""
+    """Return an invitation's link."""
     return f"{settings.app_base_url}/invite/{secret_of(settings, invite_id, mailed=mailed)}"
 
 

@@ -23,7 +23,7 @@ class WorkingHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OrgSettings(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """How an organization works. Days are numbered from Sunday, 0.
+    """Settings of an organization. Days are numbered from Sunday, 0.
 
     `timezone` holds for whoever has not chosen their own, `notifyAt` for whoever joins from now on.
     """
@@ -60,7 +60,7 @@ class CreatedOrganization(msgspec.Struct, frozen=True):
 
 
 class Whoami(msgspec.Struct, frozen=True, rename="camel"):
-    """Who is asking, where, and what they may do."""
+    """The caller, their place and their permissions."""
 
     user: User
     organization_id: OrgId
@@ -88,7 +88,7 @@ class CreatedInvite(Invite, frozen=True, rename="camel"):
 
 
 class Invitation(msgspec.Struct, frozen=True, rename="camel"):
-    """What an invitation says to whoever has its link."""
+    """An invitation as seen by whoever has its link."""
 
     organization_name: str
     role: OrgRole

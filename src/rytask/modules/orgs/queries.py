@@ -58,7 +58,7 @@ async def org_by_slug(db: Reader, slug: str) -> OrgRow | None:
 
 
 async def count_orgs(db: Reader, limit: int) -> int:
-    """How many organizations there are, up to a limit."""
+    """Count the organizations, up to a limit."""
     return await db.value(
         "SELECT count(*) FROM (SELECT FROM organizations WHERE deleted_at IS NULL LIMIT $1) AS o",
         limit,

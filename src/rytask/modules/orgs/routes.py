@@ -67,7 +67,7 @@ async def login(
 
 @routes.route("GET", "/auth/whoami", permission="self", operation_id="whoami")
 async def whoami(ctx: Reading) -> Whoami:
-    """Who you are, where, and what you may do."""
+    """Return who you are and what you may do."""
     return await service.whoami(ctx)
 
 
@@ -166,7 +166,7 @@ async def invite_member(ctx: Writing, settings: Settings, data: InviteBody) -> C
 
 @routes.route("GET", "/invites/{token}", public=True, operation_id="get_invite")
 async def get_invite(work: Work, token: str) -> Invitation:
-    """What an invitation says to whoever has its link."""
+    """Return an invitation to whoever has its link."""
     return await joining.invitation(work, token)
 
 

@@ -1,4 +1,4 @@
-"""What callers send."""
+"""Request bodies."""
 
 from typing import Annotated
 
@@ -82,7 +82,7 @@ class InviteBody(Body):
 
 
 class AcceptBody(Body):
-    """What somebody new says about themselves; `email` where the invitation names none."""
+    """The profile of somebody who joins; `email` where the invitation names none."""
 
     name: PersonName | None = None
     password: NewPassword | None = None

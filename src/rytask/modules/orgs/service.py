@@ -99,7 +99,7 @@ async def current(ctx: Reading) -> Organization:
 
 
 async def settings_of(ctx: Reading) -> OrgSettings:
-    """How the organization works."""
+    """Return the settings."""
     return (await current(ctx)).settings
 
 
@@ -142,7 +142,7 @@ async def delete(ctx: Writing) -> None:
 
 
 async def whoami(ctx: Reading) -> Whoami:
-    """Who is asking, where, and what they may do with the token in use."""
+    """Return the caller, and their permissions with the token in use."""
     actor = ctx.actor
     me = await identity.profile(ctx)
     workspaces = await queries.workspaces(ctx.db, ctx.org_id)

@@ -1,4 +1,4 @@
-"""What happens to projects, members, statuses and labels."""
+"""Facts about projects, members, statuses and labels."""
 
 from typing import ClassVar
 from uuid import UUID

@@ -83,7 +83,7 @@ async def hide_label(ctx: Writing, label: Label, merged_into: UUID | None = None
 
 
 async def replacement_of_label(ctx: Writing, label_id: UUID) -> DeletedLabel | None:
-    """What items of a deleted label get in its place, until we commit. None: it was erased."""
+    """Return a deleted label's replacement, stable until we commit. None: it was erased."""
     await queries.lock_labels(ctx.db, ctx.org_id)
     return await queries.deleted_label(ctx.db, ctx.org_id, label_id)
 

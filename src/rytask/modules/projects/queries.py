@@ -374,7 +374,7 @@ class ItemsStatus(msgspec.Struct, frozen=True):
 async def items_status(
     tx: Tx, org_id: OrgId, project_id: ProjectId, status_id: UUID
 ) -> ItemsStatus | None:
-    """Where items of a status belong. Statuses of the project stay as they are until we commit."""
+    """Return the status to use for this one. The project's statuses are locked until we commit."""
     await tx.execute(
         "SELECT FROM projects WHERE org_id = $1 AND id = $2 FOR NO KEY UPDATE", org_id, project_id
     )
@@ -491,7 +491,7 @@ class DeletedLabel(msgspec.Struct, frozen=True):
 
 
 async def deleted_label(tx: Tx, org_id: OrgId, label_id: UUID) -> DeletedLabel | None:
-    """What takes the place of a deleted label that items may still carry."""
+    """Return the replacement of a deleted label that items may still carry."""
     return await tx.maybe(
         DeletedLabel,
         "SELECT replaced_by FROM labels WHERE org_id = $1 AND id = $2 AND deleted_at IS NOT NULL",

@@ -1,4 +1,4 @@
-"""What follows for projects from what happens to members of the organization."""
+"""Reactions of projects to facts about members of the organization."""
 
 from rytask.modules.identity.events import MemberRemoved
 from rytask.modules.projects import queries

@@ -1,4 +1,4 @@
-"""What callers send about projects, members, statuses and labels."""
+"""Request bodies about projects, members, statuses and labels."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What can be done with projects, their members and their statuses."""
+"""The use cases of projects, their members and their statuses."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -321,7 +321,7 @@ async def hide_status(
 async def status_of_items(
     ctx: Writing, project_id: ProjectId, status_id: UUID
 ) -> queries.ItemsStatus | None:
-    """Where items of a status belong: there, or into what replaces it. None: it was erased.
+    """Return this status, or the one that replaces it. None: it was erased.
 
     Statuses of the project stay as they are until we commit.
     """

@@ -1,4 +1,4 @@
-"""Who may see a project: the one place that says so in SQL, for the statements of every module."""
+"""Visibility of projects: the one place that puts it into SQL, for every module's statements."""
 
 from typing import LiteralString
 

@@ -1,4 +1,4 @@
-"""What happened between an organization and its Slack workspace. The subject is the connection."""
+"""Facts about an organization's connection with Slack. The subject is the connection."""
 
 from typing import ClassVar, Literal
 
@@ -13,7 +13,7 @@ class SlackConnected(Fact, frozen=True, kw_only=True):
 
 
 class SlackDisconnected(Fact, frozen=True, kw_only=True):
-    """An admin disconnected it, or Slack told us that our token was revoked there."""
+    """An admin disconnected it, or Slack reported that our token was revoked."""
 
     kind: ClassVar[str] = "slack.disconnected"
     team_id: str
@@ -22,7 +22,7 @@ class SlackDisconnected(Fact, frozen=True, kw_only=True):
 
 
 class SlackRouted(Fact, frozen=True, kw_only=True):
-    """Where captures go: those of a channel, or, with no channel, those of all the others."""
+    """A destination of captures: of a channel, or, with no channel, of all the others."""
 
     kind: ClassVar[str] = "slack.routed"
     channel_id: str | None

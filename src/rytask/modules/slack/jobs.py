@@ -1,4 +1,4 @@
-"""What is done for Slack after the answer."""
+"""Jobs for Slack, done after the answer."""
 
 from datetime import timedelta
 from uuid import UUID

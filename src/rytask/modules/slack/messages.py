@@ -1,4 +1,4 @@
-"""What people see in Slack: the modal, and what they are told of their captures.
+"""Views and messages in Slack: the modal, and the confirmations of captures.
 
 https://docs.slack.dev/reference/block-kit
 """
@@ -62,7 +62,7 @@ def ephemeral(text: str) -> Json:
 
 
 def usage(command: str) -> Json:
-    """What can be typed."""
+    """Build the help."""
     return ephemeral(_HELP.format(command=command if command.startswith("/") else "/task"))
 
 
@@ -126,7 +126,7 @@ def message_modal(asked: Interaction) -> Json:
 
 
 def capture_request(view: View, origin: ModalOrigin, user_name: str) -> CaptureRequest:
-    """What a submitted form asks for."""
+    """Read a submitted form."""
     chosen = view.input("priority").selected_option
     return CaptureRequest(
         text=rules.clean(view.input("title").value or ""),
@@ -144,7 +144,7 @@ def form_error(text: str) -> Json:
 
 
 def confirmation_message(confirmation: PendingConfirmation, base_url: str) -> Json:
-    """What a capturer is told of their capture: the text, and blocks for those who see them."""
+    """Build a capture's confirmation: the text, and blocks for clients that show them."""
     outcome = msgspec.json.decode(confirmation.outcome, type=Outcome)
     if confirmation.state == "refused":
         return _refused(outcome)

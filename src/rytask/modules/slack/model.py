@@ -35,13 +35,13 @@ class Integration(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Install(msgspec.Struct, frozen=True):
-    """Where to send an admin's browser. Good for ten minutes."""
+    """The address for an admin's browser. Good for ten minutes."""
 
     url: str
 
 
 class InstallStart(msgspec.Struct, frozen=True):
-    """Who began an installation, with which session or token, and when."""
+    """The person who began an installation, their session or token, and when."""
 
     org_id: OrgId
     user_id: UserId
@@ -81,7 +81,7 @@ class Connection(msgspec.Struct, frozen=True):
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
-    """What Slack gives to an app that was installed."""
+    """Slack's grant to an app that was installed."""
 
     team: Team
     bot_user_id: str
@@ -98,7 +98,7 @@ class SlackProfile(msgspec.Struct, frozen=True):
 
 
 class CaptureRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What somebody asked for. `markup`: the text is written in Slack's markup."""
+    """A request to capture. `markup`: the text is written in Slack's markup."""
 
     text: str
     markup: bool = False
@@ -110,7 +110,7 @@ class CaptureRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
-    """One wish as Slack delivers it: the same team, kind and trigger mean the same delivery."""
+    """One delivery from Slack: the same team, kind and trigger mean the same delivery."""
 
     team_id: str
     kind: Kind
@@ -140,7 +140,7 @@ class LockedCapture(msgspec.Struct, frozen=True):
 
 
 class Capturer(msgspec.Struct, frozen=True):
-    """Whose capture it is."""
+    """A capture's owner."""
 
     org_id: OrgId
     slack_user_id: str
@@ -169,7 +169,7 @@ class UnresolvedToken(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
-    """What became of a capture, as its capturer is told.
+    """The outcome of a capture, for its confirmation.
 
     `refusal` says why it was refused, `note` why it cannot be undone any more.
     """

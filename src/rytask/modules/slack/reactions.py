@@ -1,4 +1,4 @@
-"""What follows for Slack from what happens elsewhere."""
+"""Reactions of Slack to facts of other modules."""
 
 from rytask.modules.identity.events import EmailVerified, UserRegistered
 from rytask.modules.notifications import service as notifications
@@ -14,7 +14,7 @@ from rytask.platform.work import Writing
 
 @on(EmailVerified)
 async def recognise(ctx: Writing, recorded: RecordedFact, fact: EmailVerified) -> None:
-    """Whoever has in Slack the address that was just verified is that member."""
+    """Map Slack users with the address that was just verified to its owner."""
     await people.map_verified(ctx.db, ctx.org_id, UserId(fact.subject_id))
 
 

@@ -110,7 +110,7 @@ def split_title(text: str) -> tuple[str, str | None, str | None]:
 
 
 def permalink(domain: str, channel: str, ts: str, thread_ts: str = "") -> str | None:
-    """Where a message can be read again: https://docs.slack.dev/reference/methods/chat.getPermalink
+    """Return the link to a message: https://docs.slack.dev/reference/methods/chat.getPermalink
 
     Made without asking Slack, because a shortcut has three seconds. None for what is no message.
     """
@@ -152,7 +152,7 @@ def consent_url(api_base_url: str) -> str:
 
 
 def make_state(secret: str, start: InstallStart) -> str:
-    """What Slack hands back to us: it proves who began, signed in how, and when."""
+    """Sign what Slack hands back to us: it proves who began, signed in how, and when."""
     content = _content(start)
     return base64.urlsafe_b64encode(content + _proof(secret, content)).decode().rstrip("=")
 
@@ -166,7 +166,7 @@ class BadState(Exception):
 
 
 def read_state(secret: str, state: str, now: datetime) -> InstallStart:
-    """Who began. Raises BadState."""
+    """Verify a state. Raises BadState."""
     try:
         raw = base64.b64decode(state + "=" * (-len(state) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -199,7 +199,7 @@ def _proof(secret: str, content: bytes) -> bytes:
 
 
 def mention(named: Mapping[str, tuple[str, str | None]]) -> Callable[[str, str], str]:
-    """How to write a mention: by the handle that the grammar knows, else by the name in Slack."""
+    """Return the writer of mentions: by the handle in the grammar, else by the name in Slack."""
 
     def write(slack_user_id: str, label: str) -> str:
         name, handle = named.get(slack_user_id, (label or slack_user_id, None))

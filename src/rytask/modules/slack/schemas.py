@@ -1,4 +1,4 @@
-"""What callers send: our own clients, and Slack (which adds fields whenever it likes)."""
+"""Requests of our own clients, and of Slack (which adds fields whenever it likes)."""
 
 from datetime import date
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ class ChannelBody(Body):
 
 
 class CallbackQuery(Query, forbid_unknown_fields=False):
-    """How Slack sends a browser back."""
+    """The query of Slack's redirect."""
 
     code: Annotated[str, Meta(max_length=512)] = ""
     state: Annotated[str, Meta(max_length=512)] = ""
@@ -109,7 +109,7 @@ class Interaction(Struct, kw_only=True):
 
 
 class ModalOrigin(Struct, frozen=True, omit_defaults=True):
-    """What a modal remembers of where it was opened."""
+    """The place where a modal was opened."""
 
     channel: str = ""
     permalink: str = ""

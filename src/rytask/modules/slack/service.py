@@ -120,7 +120,7 @@ async def create_item(ctx: Writing, capture_id: CaptureId) -> None:
 
 
 async def refuse(ctx: Writing, capture_id: CaptureId, refusal: Refused) -> None:
-    """Note why a capture made no work item, and ask for that to be told."""
+    """Store why a capture made no work item, and ask to confirm that."""
     capture = await captures.lock_capture(ctx.db, ctx.org_id, capture_id)
     if capture is None or capture.state != "accepted":
         return
@@ -155,7 +155,7 @@ def _capturer(ctx: Writing, capture: LockedCapture) -> Actor:
 
 
 async def _capture_request(ctx: Writing, capture: LockedCapture) -> CaptureRequest:
-    """What is asked for. Whoever asks for the first time is noted."""
+    """Read the request. First-time capturers are recorded."""
     request = msgspec.json.decode(capture.request, type=CaptureRequest)
     if not capture.capturer_recorded:
         name = request.user_name or capture.slack_user_id
@@ -234,7 +234,7 @@ async def integration(ctx: Reading, settings: Settings) -> Integration:
 
 
 def begin_install(actor: Actor, work: Work, settings: Settings) -> Install:
-    """Where an admin agrees that Slack and RyTask are connected."""
+    """Return the address where an admin consents in Slack."""
     require_configured(settings)
     by = actor.session_id or actor.token_id or actor.me
     install_start = InstallStart(actor.org_id, actor.me, by, work.clock())
@@ -352,7 +352,7 @@ def _disconnected(
 
 
 async def set_default_project(ctx: Writing, project_id: ProjectId | None) -> None:
-    """Where captures go whose channel has no project of its own."""
+    """Set the project for channels without one of their own."""
     found = await _connected(ctx)
     if project_id is not None:
         await projects.require(ctx, project_id)
@@ -432,7 +432,7 @@ async def every_connection(db: Reader) -> list[Connection]:
 async def connection_problem(
     settings: Settings, connection: Connection, *, online: bool
 ) -> str | None:
-    """What is wrong with a connection that stands, if anything is; `online` asks Slack, too."""
+    """Return the problem of an existing connection, if any; `online` asks Slack, too."""
     try:
         opened = token(settings, connection)
     except Unsealable:

@@ -98,7 +98,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 async def exchange(settings: Settings, code: str) -> Grant | None:
-    """What an installation grants. None for one of a whole enterprise, which has no one team."""
+    """Fetch an installation's grant. None for a whole enterprise, which has no one team."""
     with translated_errors():
         # Not by `oauth_v2_access`: it needs a part of aiohttp that is deprecated.
         answer = _content(

@@ -1,4 +1,4 @@
-"""What was done to an item, told from the facts."""
+"""The activity of an item, read from the facts."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,7 +24,7 @@ from rytask.platform.events import RecordedFact
 
 
 def activity_rows(recorded: RecordedFact) -> list[Activity]:
-    """One row for each thing that a fact changed. Ids are the same each time they are told."""
+    """One row for each thing that a fact changed. Ids are the same on every read."""
     return [
         Activity(
             id=uuid5(_NAMESPACE, f"{recorded.seq}.{n}"),
@@ -92,4 +92,4 @@ _ROWS: Mapping[str, Callable[[RecordedFact], list[_Row]]] = {
     SubtaskAdded.kind: _subtask_added,
 }
 ACTIVITY_KINDS = tuple(_ROWS)
-"""The facts that activity is told from; each gives a row at least."""
+"""The facts that activity is read from; each gives a row at least."""

@@ -1,4 +1,4 @@
-"""What happens to items when a status, a label or a project goes away or changes its meaning.
+"""Changes to items when a status, a label or a project goes away or changes its meaning.
 
 What is asked for is so from the answer on; the items follow. Few are changed at once, by the
 request itself; more than that by jobs, batch by batch (`bulk_operations`). Until then reads show an

@@ -1,7 +1,7 @@
 """One line of text becomes a work item: `Fix login @sam ~2h #bug !high ^friday`.
 
 Pure: no clock and no database, so the web app, Slack and MCP cannot read a line differently.
-docs/reference/capture.md tells people the grammar; tests/work_items/capture_cases.json is its
+docs/reference/capture.md documents the grammar; tests/work_items/capture_cases.json is its
 law, for every program that reads such lines.
 """
 
@@ -19,7 +19,7 @@ Priority = Literal["URGENT", "HIGH", "MEDIUM", "LOW", "NONE"]
 
 MAX_LABEL = 60
 MAX_NAMES = 20
-"""How many different handles, and how many different labels, a line may name."""
+"""The most distinct handles, and the most distinct labels, in a line."""
 MAX_HOURS = 10_000
 HOURS_A_DAY = 8
 
@@ -33,14 +33,14 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Unresolved(msgspec.Struct, frozen=True):
-    """What looks like a token and is not understood. It stays in the title, so nothing is lost."""
+    """Text like a token that is not understood. It stays in the title, so nothing is lost."""
 
     token: str
     kind: Kind
 
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a line says. Of a thing said twice the last counts; labels add up.
+    """A parsed line. Of a thing said twice the last counts; labels add up.
 
     `assignee` is a handle as typed, `project` a key prefix and `parent` an item key in capitals,
     `estimate_value` a number of hours. Whether those and the labels exist only the caller knows.
@@ -124,7 +124,7 @@ def _unescaped(word: str) -> str:
 
 
 def _value(kind: Kind, words: list[str], today: date) -> tuple[int, str | float | date | None]:
-    """How many words the token takes, and what it says: None if that cannot be understood."""
+    """Read a token: its number of words, and its value, None if that cannot be understood."""
     if kind == "date":
         return dates.read([words[0][1:], *words[1:]], today) or (1, None)
     body = words[0][1:].rstrip(dates.SENTENCE_END)

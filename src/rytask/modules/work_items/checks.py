@@ -1,4 +1,4 @@
-"""What is refused, and how it is said: one place for every way in."""
+"""Refusals and their error texts: one place for every way in."""
 
 from datetime import date
 from uuid import UUID

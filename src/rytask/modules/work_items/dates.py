@@ -15,7 +15,7 @@ SENTENCE_END = ".,;:!?…"
 
 
 def read(words: Sequence[str], today: date) -> tuple[int, date | None] | None:
-    """How many of the first four words name a day, and which day.
+    """Read a day from up to four words: the count, and the day.
 
     The longest phrase that reads like a date is the one that was meant: if the calendar has no
     such day (`30 feb`), or it lies outside 1970 to 2200, the day is None.

@@ -1,7 +1,6 @@
-"""What happens to work items: one fact for each kind of news.
+"""Facts about work items: one for each kind of change.
 
-Every fact carries the item's key and title as they are then, so that who tells about it needs
-nothing else.
+Every fact carries the item's key and title as they are then, so that notifying needs nothing else.
 """
 
 from typing import Any, ClassVar

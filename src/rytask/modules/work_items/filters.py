@@ -61,7 +61,7 @@ class StatusesOf(msgspec.Struct, frozen=True):
 
 
 class Resolved(msgspec.Struct, frozen=True):
-    """What these stand for."""
+    """The values of these."""
 
     today: date
     midnights: Mapping[date, datetime]
@@ -255,7 +255,7 @@ def _instants(sql: str, parts: Sequence[str], path: str) -> tuple[datetime | Mid
 
 
 def _instant(text: str, path: str, *, end: bool) -> datetime | Midnight:
-    """When a point in time or a whole day starts or has ended; the end is no part of it."""
+    """Read the start or the end of a point in time or a whole day; the end is exclusive."""
     if len(text) > len("2026-01-01"):
         at = _converted(text, Annotated[datetime, Meta(tz=True)], path)
         _check_year(at, path)

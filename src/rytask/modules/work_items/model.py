@@ -101,7 +101,7 @@ class BulkOperation(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """How many items share a value; `key` is None for those without one."""
+    """A count of items by value; `key` is None for those without one."""
 
     key: str | None
     count: int
@@ -119,7 +119,7 @@ class ItemPage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """Which words of a captured line mean nothing here. They stayed in the title."""
+    """The unresolved words of a captured line. They stayed in the title."""
 
     unresolved: tuple[Unresolved, ...] = ()
 
@@ -169,7 +169,7 @@ class Activity(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Watcher(msgspec.Struct, frozen=True, rename="camel"):
-    """Somebody who is told about an item, and why."""
+    """Somebody who is notified of an item, and why."""
 
     user_id: UserId
     name: str
@@ -234,7 +234,7 @@ class Mentions(msgspec.Struct, frozen=True):
 
 
 class LineNames(msgspec.Struct, frozen=True):
-    """What the names in a captured line mean. Lists answer in the order of the question."""
+    """The meaning of a captured line's names. Lists are in the order of the question."""
 
     today: date
     project_id: ProjectId | None

@@ -1,4 +1,4 @@
-"""Where an item stands in its status: between which two others, and at which position."""
+"""Places in the order of a status: between two other items, and at which position."""
 
 from uuid import UUID
 

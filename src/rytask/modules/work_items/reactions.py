@@ -1,4 +1,4 @@
-"""What follows for items from what happens to projects."""
+"""Reactions of items to facts about projects."""
 
 from rytask.modules.projects.events import ProjectDeleted
 from rytask.modules.work_items import bulk

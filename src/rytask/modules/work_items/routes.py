@@ -169,7 +169,7 @@ async def remove_label(ctx: Writing, id: UUID, label_id: UUID) -> None:
     "GET", "/work-items/{id}/watchers", permission="work:read", operation_id="list_watchers"
 )
 async def list_watchers(ctx: Reading, id: UUID) -> Data[list[Watcher]]:
-    """List who is told about a work item."""
+    """List a work item's watchers."""
     return Data(await service.watchers(ctx, id))
 
 

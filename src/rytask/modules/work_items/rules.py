@@ -57,7 +57,7 @@ def spread_positions(low: float | None, high: float | None, count: int) -> list[
 def parent_refused(
     item: UUID, parent: UUID, ancestors: Collection[UUID], height: int = 1
 ) -> Literal["cycle", "too_deep"] | None:
-    """Why `item` may not hang under `parent`, or None if it may.
+    """Return why `parent` is refused for `item`, or None.
 
     `ancestors` are the parent's own, `height` counts the levels of the item with its sub-tasks:
     1 without any. A tree has at most MAX_DEPTH levels.
@@ -72,7 +72,7 @@ def parent_refused(
 def closing_times(
     category: Category, completed_at: datetime | None, closed_at: datetime | None, now: datetime
 ) -> tuple[datetime | None, datetime | None]:
-    """When an item that comes into such a status was completed, and when it was closed.
+    """Return the completion and closing times of an item that enters such a status.
 
     What is done already keeps its time.
     """

@@ -1,4 +1,4 @@
-"""What callers send about work items."""
+"""Request bodies about work items."""
 
 from datetime import date
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""What can be done with work items. Slack, MCP and HTTP come in through these functions."""
+"""The use cases of work items. Slack, MCP and HTTP come in through these functions."""
 
 from uuid import UUID
 
@@ -226,13 +226,13 @@ async def activity(ctx: Reading, item_id: UUID, cursor: str | None, limit: int) 
 
 
 async def watchers(ctx: Reading, item_id: UUID) -> list[Watcher]:
-    """Who is told about an item."""
+    """List an item's watchers."""
     await get(ctx, item_id)
     return await reading.watchers(ctx.db, ctx.org_id, item_id)
 
 
 async def watch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> Watcher:
-    """Tell somebody about an item from now on: oneself, or another one who may see it."""
+    """Notify somebody of an item from now on: oneself, or another one who may see it."""
     item = await get(ctx, item_id)
     user_id = user_id or ctx.actor.me
     if user_id != ctx.actor.user_id:
@@ -243,7 +243,7 @@ async def watch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> Watcher:
 
 
 async def unwatch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> None:
-    """Tell somebody no more: oneself, or another one. Who does not watch stays as they are."""
+    """Stop notifying somebody: oneself, or another one. No change for those not watching."""
     item = await get(ctx, item_id)
     user_id = user_id or ctx.actor.me
     if user_id != ctx.actor.user_id:
@@ -252,7 +252,7 @@ async def unwatch(ctx: Writing, item_id: UUID, user_id: UserId | None) -> None:
 
 
 async def _require_change_for_others(ctx: Writing, item: WorkItem) -> None:
-    """What others watch is changed by who may change the item; one's own by who may read it."""
+    """Require the right to change the item, and with it what others watch."""
     if "work:write" not in ctx.actor.permissions:
         raise Forbidden("Your role, or the scopes of this token, let you decide for yourself only.")
     await projects.require(ctx, item.project_id, "MEMBER")

@@ -122,7 +122,7 @@ def order_by(keys: Sequence[Key]) -> LiteralString:
 
 
 def cursor(keys: Sequence[Key], item: WorkItem) -> str:
-    """Where a page ends whose last item is this one."""
+    """Return the cursor after this last item."""
     return pages.encode(_written(keys), *(getattr(item, key.field.name) for key in keys))
 
 

@@ -225,7 +225,7 @@ def _changed_fields(before: WorkItem, changes: ItemChanges) -> dict[str, Any]:
 
 
 def _closing_times(ctx: Writing, before: LockedItem) -> dict[str, Any]:
-    """What the status that an item comes into does to it."""
+    """Return the times that the new status sets."""
     if before.target_category is None:
         raise checks.unknown_status()
     completed_at, closed_at = rules.closing_times(
@@ -251,7 +251,7 @@ _DERIVED_FIELDS = {"overdue", "version", "completedAt", "updatedAt"}
 
 
 def _record(ctx: Writing, before: LockedItem, after: WorkItem) -> None:
-    """One fact for each kind of news."""
+    """One fact for each kind of change."""
     fact_fields = creation.fact_fields(after)
     fields = set(patch.changed_fields(public_item(before), after)) - _DERIVED_FIELDS
     changes = [

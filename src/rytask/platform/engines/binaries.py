@@ -1,4 +1,4 @@
-"""Where the engines' programs are."""
+"""Paths of the engines' programs."""
 
 import hashlib
 import os
@@ -20,9 +20,9 @@ _COPIES = Path("/var/cache/rytask")
 class _Engine:
     package: str
     program: str
-    """Where the program is, seen from the directory that holds the package."""
+    """The program's path from the directory that holds the package."""
     parts: tuple[str, ...]
-    """What the program needs beside it, seen from there."""
+    """Paths from there that the program needs, too."""
     advice: str
 
 

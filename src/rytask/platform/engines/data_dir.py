@@ -29,7 +29,7 @@ class DataDir:
 
     @property
     def user(self) -> User:
-        """Who the engines run as: never root, for PostgreSQL refuses to."""
+        """The engines' user: never root, for PostgreSQL refuses to."""
         owner = self.path.stat().st_uid if os.geteuid() == 0 else os.geteuid()
         try:
             entry = pwd.getpwuid(owner) if owner else pwd.getpwnam("nobody")
@@ -40,7 +40,7 @@ class DataDir:
 
     @property
     def here(self) -> str:
-        """How an engine calls the directory it is started in."""
+        """The directory as an engine that is started in it names it."""
         other = self.user.uid != os.geteuid()
         return f"/proc/self/fd/{WORKING_DIRECTORY}" if other else "."
 

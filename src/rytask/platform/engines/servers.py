@@ -36,7 +36,7 @@ _VALKEY_CHATTER = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Engines:
-    """Where a running PostgreSQL and Valkey are."""
+    """Addresses of a running PostgreSQL and Valkey."""
 
     database_url: str
     redis_url: str
@@ -56,7 +56,7 @@ async def embedded(data: DataDir, *, connections: int = 0) -> AsyncIterator[Engi
 
 
 async def postgres_program(data: DataDir, *, connections: int = 0) -> tuple[Program, str]:
-    """What runs PostgreSQL on this data directory, which it makes if need be; and its URL."""
+    """Return PostgreSQL's program on this data directory, made if need be; and its URL."""
     user = data.user
     binary = find("postgres", user)
     major = _major(binary)
@@ -185,7 +185,7 @@ async def _postgres_is_ready(cluster: Path, pid: int) -> bool:
 
 
 def valkey_program(data: DataDir) -> tuple[Program, str]:
-    """What runs Valkey on this data directory, and its URL."""
+    """Return Valkey's program on this data directory, and its URL."""
     user = data.user
     password = data.password("VALKEY_PASSWORD")
     port = data.port("VALKEY_PORT")

@@ -33,7 +33,7 @@ async def _at_once(pid: int) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to run, and how to treat it. `orphaned` is the signal it gets if we are killed."""
+    """A program to run and supervise. `orphaned` is the signal it gets if we are killed."""
 
     name: str
     argv: Sequence[str]
@@ -126,7 +126,7 @@ async def answer(port: int, question: bytes) -> bytes:
 
 
 class _Keeper:
-    """Keeps one program running until told to stop."""
+    """Keeps one program running until it is stopped."""
 
     def __init__(self, program: Program, lock: int) -> None:
         self._program = program
@@ -151,7 +151,7 @@ class _Keeper:
             if self._process:
                 _kill_group(self._process)
             await asyncio.wait({self._task}, timeout=1)
-        self._task.exception()  # told already to whoever waited for it to be ready
+        self._task.exception()  # raised already to whoever waited for it to be ready
 
     async def _keep(self) -> None:
         pause = _SHORTEST_PAUSE

@@ -31,7 +31,7 @@ _GRACE = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What `up` runs. `command` is how this program is called."""
+    """The processes of `up`. `command` is how this program is called."""
 
     port: int
     data_dir: Path
@@ -43,7 +43,7 @@ class Plan:
 
 
 def run_engines(data_dir: Path, say: Callable[[str], None]) -> None:
-    """Run the engines until a signal comes, and tell where they are as two settings."""
+    """Run the engines until a signal comes, and print their addresses as two settings."""
 
     async def serve(data: DataDir) -> None:
         async with embedded(data) as engines:
@@ -70,7 +70,7 @@ def running(data_dir: Path) -> Iterator[Engines]:
 
 
 def run_up(plan: Plan, say: Callable[[str], None]) -> None:
-    """Run everything until a signal comes, and tell when it is ready.
+    """Run everything until a signal comes, and say when it is ready.
 
     A PostgreSQL and a Redis named in the environment are used instead of our own.
     """
@@ -130,7 +130,7 @@ async def _up(plan: Plan, data: DataDir, say: Callable[[str], None], *, external
 
 
 async def _loaded(demo: Program, data: DataDir, *, wanted: bool) -> str:
-    """What the demo says once it is loaded, if it is wanted."""
+    """Load the demo, if it is wanted, and return its output."""
     return await run_once(demo, lock=data.lock, quiet=True) if wanted else ""
 
 
@@ -144,7 +144,7 @@ async def _urls(plan: Plan, data: DataDir, *, external: bool) -> AsyncIterator[d
 
 
 def _connections(plan: Plan) -> int:
-    """What the processes may open, and some for commands and people."""
+    """Add up connections: the processes', and some for commands and people."""
     size = plan.environ.get("DATABASE_POOL_SIZE", "")
     each = max_connections(int(size)) if size.isdecimal() else max_connections()
     return (plan.api + plan.workers) * each + 20

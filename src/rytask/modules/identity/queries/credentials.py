@@ -1,4 +1,4 @@
-"""What somebody signs in with: a password, a session, or a link that was mailed.
+"""Credentials for signing in: a password, a session, or a link that was mailed.
 
 E-mail addresses and secrets are looked up before one knows whose they are. Whoever starts or
 refreshes a session first locks the person and their membership for sharing. Whoever ends sessions

@@ -1,4 +1,4 @@
-"""What was typed in Slack, and what became of it."""
+"""Captures from Slack, and their outcomes."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -53,7 +53,7 @@ async def accept(
 
 
 ATTEMPTS = 25
-"""How often a capture may be tried."""
+"""The most attempts at a capture."""
 
 
 async def lock_capture(tx: Tx, org_id: OrgId, capture_id: CaptureId) -> LockedCapture | None:
@@ -88,7 +88,7 @@ async def decide(
     outcome: Outcome,
     item_id: UUID | None,
 ) -> None:
-    """What became of a capture."""
+    """Store a capture's outcome."""
     await tx.execute(
         "UPDATE slack_captures SET state = $3, outcome = $4, item_id = $5"
         " WHERE org_id = $1 AND id = $2",
@@ -122,7 +122,7 @@ async def confirm_again(
 
 
 async def capturer(db: Reader, team_id: str, capture_id: CaptureId) -> Capturer | None:
-    """Whose capture it is, if it came from this connected team."""
+    """Return a capture's owner, if it came from this connected team."""
     return await db.maybe(
         Capturer,
         "SELECT c.org_id, c.slack_user_id FROM slack_captures c"
@@ -134,7 +134,7 @@ async def capturer(db: Reader, team_id: str, capture_id: CaptureId) -> Capturer 
 
 
 async def captured_by(db: Reader, org_id: OrgId, capture_id: CaptureId) -> TeamMember | None:
-    """Who captured, and in which team."""
+    """Return the capturer in their team."""
     return await db.maybe(
         TeamMember,
         "SELECT connection_id, slack_user_id FROM slack_captures WHERE org_id = $1 AND id = $2",
@@ -163,7 +163,7 @@ async def pending_confirmation(
 
 
 async def begin_posting(db: Reader, org_id: OrgId, capture_id: CaptureId) -> None:
-    """From here on a confirmation may be seen, even if we never hear so."""
+    """From here on a confirmation may be seen, even if we get no reply."""
     await db.value(
         "UPDATE slack_captures SET posting_at = now(), response_url = NULL"
         " WHERE org_id = $1 AND id = $2",
@@ -175,7 +175,7 @@ async def begin_posting(db: Reader, org_id: OrgId, capture_id: CaptureId) -> Non
 async def mark_confirmed(
     db: Reader, org_id: OrgId, capture_id: CaptureId, confirmed_state: State
 ) -> None:
-    """The capturer was told of this state. If it was undone since, that is still to be told."""
+    """Mark this state as confirmed. If it was undone since, that is still to be confirmed."""
     await db.value(
         "UPDATE slack_captures SET posted_at = now(), response_url = NULL"
         " WHERE org_id = $1 AND id = $2 AND state = $3",

@@ -1,4 +1,4 @@
-"""Who in Slack is who here."""
+"""Slack users as members."""
 
 from collections.abc import Sequence
 from typing import LiteralString
@@ -63,7 +63,7 @@ async def insert_user(
 async def upsert_profiles(
     db: Reader, org_id: OrgId, connection_id: ConnectionId, people: Sequence[SlackProfile]
 ) -> None:
-    """Note what Slack says about people; who has a verified address of a member is that member."""
+    """Note what Slack says about people; those with a member's verified address are mapped."""
     await db.value(
         "INSERT INTO slack_users AS s (org_id, connection_id, slack_user_id, name, email, user_id)"
         " SELECT $1, $2, p.slack_user_id, p.name, p.email, u.id"

@@ -1,4 +1,4 @@
-"""What changes many items: a batch at a time, and the operations that remember how far it is.
+"""Statements that change many items, batch by batch, and the operations' progress.
 
 A batch takes only items that nobody else has locked. Those that it had to leave are found later.
 """
@@ -20,7 +20,7 @@ from rytask.platform.work import Actor, Source
 
 
 class BulkItem(msgspec.Struct, frozen=True):
-    """What a bulk change needs to know of an item."""
+    """The columns of an item for a bulk change."""
 
     id: UUID
     project_id: ProjectId

@@ -1,6 +1,6 @@
-"""What the SQL of work items has in common.
+"""SQL that statements on work items share.
 
-What tells the day takes the organization, a user and the time as `$1`, `$2`, `$3`.
+Expressions of the day take the organization, a user and the time as `$1`, `$2`, `$3`.
 """
 
 from typing import LiteralString

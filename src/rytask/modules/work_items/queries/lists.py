@@ -50,7 +50,7 @@ async def items(ctx: Reading, query: ItemsQuery, keys: Sequence[Key]) -> list[Wo
 
 
 async def groups(ctx: Reading, query: ItemsQuery, by: GroupBy) -> list[Group]:
-    """How many of the items that a query finds there are of each kind."""
+    """Count the items that a query finds, by kind."""
     selection = await select(ctx, query, counted=True)
     column, sql = _GROUPED[by], selection.where.sql
     found: LiteralString = f"SELECT {column} AS key FROM work_items w WHERE {sql}"

@@ -1,4 +1,4 @@
-"""What the names in a captured line mean."""
+"""Look-ups of names in captured lines."""
 
 from datetime import datetime
 from typing import LiteralString

@@ -1,4 +1,4 @@
-"""What is shown: items, their sub-tasks, what happened to them, who watches."""
+"""Reads of items, their sub-tasks, their facts and their watchers."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -73,7 +73,7 @@ async def subtasks(
 async def facts(
     db: Reader, org_id: OrgId, item_id: UUID, kinds: Sequence[str], since: int, limit: int
 ) -> list[RecordedFact]:
-    """What happened to an item of these kinds, oldest first, from a place in the feed on."""
+    """List an item's facts of these kinds, oldest first, from a place in the feed on."""
     return await db.all(
         RecordedFact,
         "SELECT org_id, seq, kind, project_id, subject_id, item_id, actor_id, source, payload, at"

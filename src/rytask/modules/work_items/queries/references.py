@@ -1,4 +1,4 @@
-"""What an item refers to, checked and locked."""
+"""References of an item, checked and locked."""
 
 from typing import LiteralString
 

@@ -1,4 +1,4 @@
-"""What a query for items asks for, as conditions whose values the planner can estimate."""
+"""A query for items as conditions whose values the planner can estimate."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -68,7 +68,7 @@ class Selection(msgspec.Struct, frozen=True):
     narrow: bool = False
 
     def on(self, field: Field) -> LiteralString:
-        """What every item meets, of the conditions on one field."""
+        """The conditions on one field that hold for every item."""
         if self.filter is None or self.resolved is None:
             return "true"
         return self.filter.required_sql(field.name_in_api, self.where, self.resolved)
@@ -134,7 +134,7 @@ def _is_narrow(filter: Filter, resolved: Resolved, now: datetime) -> bool:
 
 
 class _Names(msgspec.Struct, frozen=True):
-    """What stands for other values in a query. Projects: either those to look in, or to leave out.
+    """Resolved names of a query. Projects: either those to look in, or to leave out.
 
     `midnights` are in the order of the question, `categories` those of `status_ids`.
     """

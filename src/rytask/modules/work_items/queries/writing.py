@@ -1,4 +1,4 @@
-"""What changes items."""
+"""Writes of items."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
