@@ -14,7 +14,7 @@ import pytest
 from msgspec import inspect as types
 
 from rytask import app
-from rytask.platform import auth
+from rytask.platform import auth, crypto
 from rytask.platform.auth import Bearers
 from rytask.platform.errors import Refused, Unauthenticated
 from rytask.platform.http import Route
@@ -135,8 +135,10 @@ async def test_tokens_that_nobody_has_are_not_looked_up_without_end(world: World
         return world.owner.actor if token.startswith("good") else None
 
     bearers = Bearers(app._keys(world.settings), look_up, world.clock)
+    tokens: dict[str, str] = {}
 
-    async def outcome(token: str, network: str) -> str:
+    async def outcome(name: str, network: str) -> str:
+        token = tokens.setdefault(name, crypto.token(name.partition("-")[0]))
         try:
             await bearers.authenticate(token, network)
         except Refused as refused:
@@ -147,6 +149,9 @@ async def test_tokens_that_nobody_has_are_not_looked_up_without_end(world: World
     codes = Counter([await outcome(f"bad-{n}", "office") for n in range(200)])
     assert codes == {"auth.required": 60, "auth.too_many_unknown_tokens": 140}
     assert len(looked_up) == 260
+    # What has no check sum is refused without a look-up, and counts for nothing.
+    with pytest.raises(Unauthenticated):
+        await bearers.authenticate("rytask_pat_guessed", "office")
     assert await outcome("good-new", "office") == "auth.too_many_unknown_tokens"
     assert await outcome("good-new", "elsewhere") == "let in"
     world.clock.advance(timedelta(minutes=2))

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from jwt.utils import base64url_decode, base64url_encode
 
+from rytask.platform import crypto
 from rytask.platform.db import Database, Reader, Tx
 from rytask.platform.errors import TooMany, Unauthenticated, Unavailable
 from rytask.platform.ids import OrgId, UserId
@@ -143,6 +144,8 @@ class Bearers:
 
     async def _looked_up(self, token: str, network: str, *, known: bool) -> Actor:
         """Look a token up, unless it is a guess too many. One that was good before is no guess."""
+        if not crypto.token_ok(token):
+            raise _refused()
         if not known:
             verdict = self._unknown_tokens.check(network, _UNKNOWN_TOKENS, _UNKNOWN_WINDOW)
             if not verdict.allowed:
