@@ -37,6 +37,7 @@ def up(
     api: AtLeastOne = 1,
     workers: NoneOrMore = 1,
     demo: bool = False,
+    host: str | None = None,
 ) -> None:
     """Run all of RyTask on this machine, with a PostgreSQL and a Valkey of its own.
 
@@ -54,11 +55,20 @@ def up(
         How many processes do the work in the background.
     demo
         Load the demo data first.
+    host
+        The address to listen on: 127.0.0.1, this machine alone, unless HOST or this says otherwise;
+        0.0.0.0 is every address.
     """
     from rytask.platform.engines import Plan, run_up
 
     plan = Plan(
-        port=port, data_dir=data_dir, api=api, workers=workers, demo=demo, environ=os.environ
+        port=port,
+        data_dir=data_dir,
+        api=api,
+        workers=workers,
+        demo=demo,
+        environ=os.environ,
+        host=host,
     )
     run_up(plan, _print)
 

@@ -64,7 +64,7 @@ def serve() -> None:
     say("at work")
     if os.environ.get("WORKER"):
         signal.pause()
-    SharedPort(("127.0.0.1", int(os.environ["PORT"])), Api).serve_forever()
+    SharedPort((os.environ["HOST"], int(os.environ["PORT"])), Api).serve_forever()
 
 
 match sys.argv[1:]:

@@ -381,6 +381,24 @@ def test_up_uses_the_servers_of_the_environment(tmp_path: Path, port: int) -> No
     assert not (tmp_path / "postgres").exists()
 
 
+def test_up_serves_this_machine_alone_unless_it_is_told_otherwise(
+    tmp_path: Path, port: int
+) -> None:
+    command = [*FAKE_COMMANDS, "up", str(port), str(tmp_path)]
+    with started(command, **ELSEWHERE) as up:
+        assert "ready" in printed(up)
+        assert get(port)["HOST"] == "127.0.0.1"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port), timeout=5)
+    with started(command, **ELSEWHERE, HOST="0.0.0.0") as up:  # noqa: S104
+        said = [printed(up) for _ in range(3)]
+        socket.create_connection(("127.0.0.2", port), timeout=5).close()
+    assert said[2] == (
+        "It listens on every address of this machine."
+        " The demo's password is published: change it before anybody else finds this."
+    )
+
+
 def test_up_with_only_one_of_the_two_servers_is_refused_in_one_sentence(tmp_path: Path) -> None:
     said = refusal([*RYTASK, "up", "--data-dir", str(tmp_path)], REDIS_URL="redis://far")
     assert said.startswith("rytask: only REDIS_URL is set: set both DATABASE_URL and REDIS_URL")

@@ -214,4 +214,4 @@ def valkey_program(data: DataDir) -> tuple[Program, str]:
 
 
 async def _valkey_is_ready(port: int, password: str, pid: int) -> bool:
-    return b"+PONG" in await answer(port, f"AUTH {password}\r\nPING\r\n".encode())
+    return b"+PONG" in await answer("127.0.0.1", port, f"AUTH {password}\r\nPING\r\n".encode())

@@ -111,11 +111,11 @@ async def kept_running(
         await asyncio.gather(*(keeper.stop(grace) for keeper in keepers))
 
 
-async def answer(port: int, question: bytes) -> bytes:
-    """The first words of the server on that loopback port; none if it does not answer soon."""
+async def answer(host: str, port: int, question: bytes) -> bytes:
+    """The first words of the server there; none if it does not answer soon."""
     try:
         async with asyncio.timeout(2):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(question)
                 return await reader.read(1024)

@@ -27,11 +27,15 @@ from rytask.platform.errors import CannotRun
 
 _RYTASK = (sys.executable, "-m", "rytask")
 _GRACE = 10.0
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - listening there is what is warned of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The processes of `up`. `command` is how this program is called."""
+    """The processes of `up`. `command` is how this program is called.
+
+    Without a `host`, that of the environment counts, else this machine alone is served.
+    """
 
     port: int
     data_dir: Path
@@ -40,6 +44,11 @@ class Plan:
     demo: bool
     environ: Mapping[str, str]
     command: Sequence[str] = _RYTASK
+    host: str | None = None
+
+    @property
+    def listens_on(self) -> str:
+        return self.host or self.environ.get("HOST") or "127.0.0.1"
 
 
 def run_engines(data_dir: Path, say: Callable[[str], None]) -> None:
@@ -81,7 +90,7 @@ def run_up(plan: Plan, say: Callable[[str], None]) -> None:
             "own, or neither to have them run here"
         )
     with claimed(plan.data_dir) as data:
-        if not is_free("0.0.0.0", plan.port):  # noqa: S104 -- nothing listens: it only asks
+        if not is_free(plan.listens_on, plan.port):
             raise CannotRun(
                 f"port {plan.port} is taken by another program: stop that one, "
                 "or choose another with --port"
@@ -98,6 +107,7 @@ async def _up(plan: Plan, data: DataDir, say: Callable[[str], None], *, external
             **plan.environ,
             **_secrets(data, plan.environ),
             **urls,
+            "HOST": plan.listens_on,
             "PORT": str(plan.port),
         }
         env.pop("WORKER", None)
@@ -105,7 +115,7 @@ async def _up(plan: Plan, data: DataDir, say: Callable[[str], None], *, external
         await run_once(migrate, lock=data.lock)
         demo = Program(name="demo", argv=[*plan.command, "demo"], env=env)
         serve = [*plan.command, "serve"]
-        ready = partial(_answers, plan.port)
+        ready = partial(_answers, plan.listens_on, plan.port)
         programs = [
             *(
                 Program(name=f"api.{number}", argv=serve, env=env, ready=ready)
@@ -122,7 +132,7 @@ async def _up(plan: Plan, data: DataDir, say: Callable[[str], None], *, external
             async with kept_running(programs, lock=data.lock, grace=_GRACE):
                 invitation = await loading
                 ready_at = f"RyTask is ready: http://localhost:{plan.port}"
-                say(f"{ready_at}\n{invitation.strip()}".rstrip())
+                say("\n".join(filter(None, (ready_at, invitation.strip(), _exposure(plan)))))
                 await asyncio.Event().wait()
         finally:
             loading.cancel()
@@ -163,6 +173,26 @@ def _has(environ: Mapping[str, str], name: str) -> bool:
     return bool(environ.get(name) or environ.get(f"{name}_FILE"))
 
 
-async def _answers(port: int, pid: int) -> bool:
+def _exposure(plan: Plan) -> str:
+    """What to know about who can reach it; nothing where only this machine can."""
+    host = plan.listens_on
+    if host.startswith("127.") or host in ("::1", "localhost"):
+        return ""
+    where = "every address of this machine" if host in _EVERYWHERE else host
+    warning = (
+        " The demo's password is published: change it before anybody else finds this."
+        if plan.demo
+        else ""
+    )
+    return f"It listens on {where}.{warning}"
+
+
+async def _answers(host: str, port: int, pid: int) -> bool:
     request = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    return (await answer(port, request)).startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 "))
+    return (await answer(_reachable(host), port, request)).startswith(
+        (b"HTTP/1.1 200 ", b"HTTP/1.0 200 ")
+    )
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in _EVERYWHERE else host
