@@ -174,7 +174,7 @@ def _has(environ: Mapping[str, str], name: str) -> bool:
 
 
 def _exposure(plan: Plan) -> str:
-    """What to know about who can reach it; nothing where only this machine can."""
+    """A sentence about who can reach it; nothing where only this machine can."""
     host = plan.listens_on
     if host.startswith("127.") or host in ("::1", "localhost"):
         return ""
